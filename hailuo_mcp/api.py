@@ -1,0 +1,298 @@
+"""The upstream API: three calls and the download, as frozen records. Knows nothing of MCP.
+
+Source: DMXAPI's document of the first/last-frame API; the error dresses and odd answers come from field reports
+of the same API family.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+import stamina
+
+from hailuo_mcp.answers import Answer, expiry, failure, pixels, text
+from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, Unconfirmed
+from hailuo_mcp.rules import MODEL, Status
+
+CONNECT_SECONDS = 10.0
+STALL_SECONDS = 30.0  # a download that brings nothing for so long is broken off; it can be resumed
+READ_ATTEMPTS = 4
+RETRY_AFTER_MAX = 10.0  # seconds; a longer wish is passed on to the person instead of waited out
+ANSWER_BYTES_MAX = 1_000_000
+
+_SUBMIT, _QUERY, _RETRIEVE = "/v1/video_generation", "/v1/query/video_generation", "/v1/files/retrieve"
+# Nothing of the request has reached the API when one of these is raised.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+
+
+class Picture(Protocol):
+    """A frame that is sent in pieces: `head`, then `encoded_bytes` bytes of base64 text."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def head(self) -> str: ...
+    @property
+    def encoded_bytes(self) -> int: ...
+    def encoded(self) -> AsyncIterator[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What `POST /v1/video_generation` is told."""
+
+    prompt: str
+    duration: int  # seconds
+    resolution: str
+    prompt_optimizer: bool
+    aigc_watermark: bool
+    frames: Sequence[Picture] = ()
+
+    def payload(self) -> dict[str, Any]:
+        """Every field but the frames."""
+        return {
+            "model": MODEL,
+            "prompt": self.prompt,
+            "duration": self.duration,
+            "resolution": self.resolution,
+            "prompt_optimizer": self.prompt_optimizer,
+            "aigc_watermark": self.aigc_watermark,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """What the status query said. `upstream_status` is its own, finer word."""
+
+    task_id: str
+    status: Status
+    upstream_status: str
+    file_id: str | None = None
+    video_width: int | None = None  # pixels
+    video_height: int | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoLink:
+    """A finished file. `expires_at` (epoch seconds) is read from the signed link; None when it tells none."""
+
+    file_id: str
+    download_url: str
+    filename: str
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An open download. `start` is 0 when the server sends the file from its beginning."""
+
+    start: int
+    total: int | None  # bytes of the whole file
+    pieces: AsyncIterator[bytes]
+
+
+class RequestBody:
+    """A submission as JSON, encoded while it is sent, so that a large picture is never held in memory as a whole.
+
+    The frames follow the other fields, so that no prompt can forge their place.
+    """
+
+    def __init__(self, submission: Submission) -> None:
+        self._json = json.dumps(submission.payload(), ensure_ascii=False).encode()[:-1]
+        self._frames = [
+            (f', "{frame.name}": {json.dumps(frame.head)[:-1]}'.encode(), frame) for frame in submission.frames
+        ]
+        self.length = len(self._json) + 1 + sum(len(head) + frame.encoded_bytes + 1 for head, frame in self._frames)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._json
+        for head, frame in self._frames:
+            yield head
+            async for piece in frame.encoded():
+                yield piece
+            yield b'"'
+        yield b"}"
+
+
+class HailuoApi:
+    """The API at one base URL. `key` gives the key, or raises NotConfigured when there is none."""
+
+    def __init__(
+        self, base_url: str, key: Callable[[], str], *, submit_seconds: float = 180.0, read_seconds: float = 30.0
+    ) -> None:
+        self._base_url = base_url
+        self.key = key
+        self._submit_seconds = submit_seconds
+        self._read_seconds = read_seconds
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=64),
+            # A proxy from the environment is for the outside world, not for this machine.
+            mounts={"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None},
+            headers={"User-Agent": "hailuo-mcp"},
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def submit(self, submission: Submission) -> str:
+        """Ask for a video and pay for it: sent once, never again. Returns the task id.
+
+        Raises ApiRefused or ApiUnavailable when it is certain that nothing was paid, otherwise Unconfirmed.
+        """
+        body = RequestBody(submission)
+        headers = {"Content-Type": "application/json", "Content-Length": str(body.length)}
+        try:
+            async with asyncio.timeout(self._submit_seconds):
+                answer = await self._call("POST", _SUBMIT, content=body, headers=headers, timeout=self._submit_seconds)
+        except _NOT_SENT as error:
+            raise ApiUnavailable(
+                f"The API at {self._base_url} could not be reached ({_name(error)}); nothing was sent."
+            ) from error
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise Unconfirmed(f"no answer came back ({_name(error)})") from error
+        try:
+            data = answer.data(unclear=Unconfirmed)
+        except ApiUnavailable as error:
+            # An "unclear" code or a 5xx to a read is harmless; to a submit it may hide a paid video.
+            if answer.may_have_been_paid():
+                raise Unconfirmed(str(error)) from error
+            raise
+        task_id = text(data.get("task_id"))
+        if not task_id:
+            raise Unconfirmed(f"the answer holds no task_id{answer.trace}")
+        return task_id
+
+    async def query(self, task_id: str) -> TaskStatus:
+        """Where a task stands."""
+        answer = await self._read(_QUERY, {"task_id": task_id})
+        failed = answer.is_failed_task
+        data = answer.fields if failed else answer.data()
+        word = text(data.get("status"))
+        if not word:
+            raise ApiUnavailable(f"The API's answer about task {task_id} holds no status{answer.trace}; ask again.")
+        status: Status = "Failed" if failed else "Success" if word.lower() == "success" else "Processing"
+        return TaskStatus(
+            task_id,
+            status,
+            word,
+            text(data.get("file_id")),
+            pixels(data.get("video_width")),
+            pixels(data.get("video_height")),
+            failure(data) if failed else None,
+        )
+
+    async def retrieve(self, task_id: str, file_id: str) -> VideoLink:
+        """A fresh download link of a finished file."""
+        answer = await self._read(_RETRIEVE, {"file_id": file_id, "task_id": task_id})
+        file = answer.data().get("file")
+        url = text(file.get("download_url")) if isinstance(file, dict) else None
+        if not isinstance(file, dict) or not url or not _is_link(url):
+            raise ApiUnavailable(
+                f"The API's answer about file {file_id} holds no download link{answer.trace}; ask again."
+            )
+        return VideoLink(
+            text(file.get("file_id")) or file_id, _secure(url), text(file.get("filename")) or "video.mp4", expiry(url)
+        )
+
+    @asynccontextmanager
+    async def download(self, url: str, start: int = 0) -> AsyncIterator[Download]:
+        """Open a download, from byte `start` when the server can; raises ApiRefused when the link has expired.
+
+        Raises ApiUnavailable, also while reading, when the connection breaks.
+        """
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        timeout = httpx.Timeout(STALL_SECONDS, connect=CONNECT_SECONDS)
+        try:
+            async with self._client.stream(
+                "GET", url, headers=headers, timeout=timeout, follow_redirects=True
+            ) as response:
+                if response.status_code not in (200, 206):
+                    raise _download_refused(response.status_code)
+                resumed = start if response.status_code == 206 else 0
+                length = response.headers.get("Content-Length", "")
+                total = resumed + int(length) if length.isdigit() else None
+                yield Download(resumed, total, response.aiter_raw())
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ApiUnavailable(f"The download broke off ({_name(error)}).") from error
+
+    async def _read(self, path: str, params: dict[str, str]) -> Answer:
+        """One read, repeated a few times when the failure may pass."""
+        try:
+            async with asyncio.timeout(self._read_seconds):
+                async for attempt in stamina.retry_context(
+                    on=_again, attempts=READ_ATTEMPTS, timeout=self._read_seconds, wait_initial=0.3
+                ):
+                    with attempt:
+                        return await self._read_once(path, params)
+        except TimeoutError as error:
+            raise ApiUnavailable(
+                f"The API did not answer within {self._read_seconds:g} s; ask again in a minute."
+            ) from error
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _read_once(self, path: str, params: dict[str, str]) -> Answer:
+        try:
+            answer = await self._call("GET", path, params=params)
+        except httpx.HTTPError as error:
+            raise ApiUnavailable(
+                f"The API at {self._base_url} could not be reached ({_name(error)}); ask again in a minute."
+            ) from error
+        if not answer.is_failed_task:
+            answer.data()
+        return answer
+
+    async def _call(self, method: str, path: str, *, headers: dict[str, str] | None = None, **request: Any) -> Answer:
+        key = self.key()
+        headers = {"Authorization": f"Bearer {key}"} | (headers or {})
+        async with self._client.stream(method, self._base_url + path, headers=headers, **request) as response:
+            body = bytearray()
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > ANSWER_BYTES_MAX:
+                    break
+            return Answer(response.status_code, response.headers, bytes(body), key)
+
+
+def _again(error: Exception) -> bool | float:
+    """Whether a read is asked again, and after how many seconds when the API says so."""
+    if not isinstance(error, ApiUnavailable):
+        return False
+    if error.retry_after is not None:
+        return error.retry_after if error.retry_after <= RETRY_AFTER_MAX else False
+    return True
+
+
+def _is_link(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def _secure(url: str) -> str:
+    """The link over https, which some object stores insist on; this machine's own links stay as they are."""
+    parts = urlsplit(url)
+    local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    return url if parts.scheme != "http" or local or parts.port else "https" + url[4:]
+
+
+def _download_refused(status: int) -> HailuoError:
+    if status in (401, 403, 404, 410, 416):
+        return ApiRefused(f"The download link is no longer valid (HTTP {status}).", status)
+    return ApiUnavailable(f"The download was refused for now (HTTP {status}).")
+
+
+def _name(error: Exception) -> str:
+    """An exception in words, without addresses or secrets."""
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__).lower()
+    return "timed out" if isinstance(error, TimeoutError) else words

@@ -1,0 +1,124 @@
+"""The composition root: settings to edges to studio. The only place that builds."""
+
+import asyncio
+import importlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from hailuo_mcp.errors import HailuoError
+from hailuo_mcp.settings import Settings, Transport
+
+if TYPE_CHECKING:
+    from hailuo_mcp.collector import Announce
+    from hailuo_mcp.studio import Studio
+
+WATCH_AFTER_SECONDS = 2.0  # the first answers come before the watch over old videos
+WATCH_AGAIN_SECONDS = 60.0  # after a failure to open the journal
+
+_log = logging.getLogger(__name__)
+
+
+class App:
+    """Builds the studio when it is first needed, so that a server starts fast, and closes it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        transport: Transport = "stdio",
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self.settings = settings
+        self.transport = transport
+        self.announce: Announce | None = None
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = asyncio.Lock()
+        self._studio: Studio | None = None
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._watch: asyncio.Task[None] | None = None
+
+    async def studio(self) -> "Studio":
+        """The studio, opened on the first call; raises JournalUnavailable, and tries again on the next call."""
+        async with self._lock:
+            if self._studio is None:
+                # The heavy libraries load in a thread: pings are answered meanwhile.
+                await asyncio.to_thread(importlib.import_module, "hailuo_mcp.studio")
+                self._studio = await self._build()
+            return self._studio
+
+    async def _build(self) -> "Studio":
+        from hailuo_mcp.api import HailuoApi
+        from hailuo_mcp.collector import Collector
+        from hailuo_mcp.journal import Journal
+        from hailuo_mcp.studio import Studio
+
+        settings = self.settings
+        journal = Journal(settings.journal_url(), host=settings.base_url, clock=self._clock)
+        await journal.open()
+        api = HailuoApi(
+            settings.base_url,
+            settings.require_key,
+            submit_seconds=settings.submit_timeout,
+            read_seconds=settings.request_timeout,
+        )
+        self.collector = Collector(
+            api, journal, settings.output_dir, interval=settings.poll_interval, clock=self._clock, sleep=self._sleep
+        )
+        self.collector.announce = self.announce
+        studio = Studio(
+            api,
+            journal,
+            self.collector,
+            frame_folders=settings.frame_folders(self.transport),
+            host=settings.base_url,
+            submit_seconds=settings.submit_timeout,
+            daily_limit=settings.max_videos_per_day,
+            clock=self._clock,
+            sleep=self._sleep,
+        )
+        self._closers = [studio.close, self.collector.close, api.close, journal.close]
+        return studio
+
+    def start_watch(self) -> None:
+        """Begin to look after unfinished videos in the background, if the settings want it."""
+        wanted = self.settings.collect if self.settings.collect is not None else self.transport == "stdio"
+        if wanted and self.settings.api_key is not None and self._watch is None:
+            self._watch = asyncio.create_task(self._run_watch())
+
+    async def _run_watch(self) -> None:
+        await self._sleep(WATCH_AFTER_SECONDS)
+        while True:
+            try:
+                await self.studio()
+                await self.collector.run()
+            except HailuoError as error:
+                _log.warning("unfinished videos are not watched for now: %s", error)
+                await self._sleep(WATCH_AGAIN_SECONDS)
+
+    async def close(self) -> None:
+        """Close everything, within the two seconds that hosts give a server."""
+        if self._watch:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
+        closers, self._closers, self._studio = self._closers, [], None
+        for close in closers:
+            try:
+                await close()
+            except HailuoError as error:
+                _log.warning("while closing: %s", error)
+
+
+@asynccontextmanager
+async def open_studio(settings: Settings, transport: Transport = "stdio") -> AsyncIterator["Studio"]:
+    """The studio as a library: `async with open_studio(load_settings()) as studio: ...`."""
+    app = App(settings, transport)
+    try:
+        yield await app.studio()
+    finally:
+        await app.close()

@@ -1,0 +1,388 @@
+"""The watch over paid videos: asks how they stand, tells who waits, brings the finished ones home."""
+
+import asyncio
+import errno
+import logging
+import random
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from hailuo_mcp import files, mp4
+from hailuo_mcp.api import HailuoApi, VideoLink
+from hailuo_mcp.errors import ApiRefused, ApiUnavailable, DownloadFailed, HailuoError, NotReady
+from hailuo_mcp.journal import Journal, Video
+
+ENDED = ("Success", "Failed")
+BACKOFF_MAX_SECONDS = 600.0
+WATCHED_AT_ONCE = 16
+DOWNLOADS_AT_ONCE = 2
+DOWNLOAD_ATTEMPTS = 5
+GIVE_UP_AFTER = 6  # failed tries to bring one video home in the background
+STALE_SECONDS = 48 * 3600.0  # a task that has not ended by then is only looked at when somebody asks
+PROGRESS_SECONDS = 10.0  # who waits is told at least this often
+JOURNAL_LOOK_SECONDS = 1.0  # how often a record is read again while another process watches the video
+LINK_SPARE_SECONDS = 60.0  # a link that ends sooner is asked for anew
+_WRITE_BYTES = 1 << 20
+
+_log = logging.getLogger(__name__)
+Sleep = Callable[[float], Awaitable[object]]
+Announce = Callable[[Video], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Care:
+    """What this process knows of one video between two looks."""
+
+    video: Video | None = None
+    next_look: float = 0.0
+    failures: int = 0
+    leased_until: float = 0.0
+    look: asyncio.Task[Video] | None = None
+    fetch: asyncio.Task[Video] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Collector:
+    """Looks after every task, at most one query per task and interval however many callers wait.
+
+    With several processes on one journal, the one that holds a video's lease watches it; the others read the journal.
+    """
+
+    def __init__(
+        self,
+        api: HailuoApi,
+        journal: Journal,
+        folder: Path,
+        *,
+        interval: float,
+        clock: Callable[[], float] = time.time,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._api = api
+        self._journal = journal
+        self._folder = folder
+        self._interval = interval
+        self._clock = clock
+        self._sleep = sleep
+        self._owner = secrets.token_urlsafe(12)
+        self._lease_seconds = max(30.0, 3 * interval)
+        self._cares: dict[str, _Care] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+        self._paused_until = 0.0
+        self._looking = asyncio.Semaphore(WATCHED_AT_ONCE)
+        self._fetching = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
+        self.announce: Announce | None = None
+
+    async def close(self) -> None:
+        """Stop what is under way and let other processes take over; partial downloads stay for the next one."""
+        running = [task for care in self._cares.values() for task in (care.look, care.fetch) if task]
+        running += self._errands  # type: ignore[arg-type]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await self._journal.release(self._owner)
+
+    async def look(self, task_id: str) -> Video:
+        """Ask the API now; callers who ask at the same time share one query."""
+        care = self._care(task_id)
+        if care.look is None or care.look.done():
+            care.look = asyncio.create_task(self._look(task_id, care))
+            care.look.add_done_callback(_retrieve)
+        return await asyncio.shield(care.look)
+
+    async def wait(self, task_id: str, seconds: float, tell: Callable[[float, Video], Awaitable[None]]) -> Video:
+        """Wait until the task ends, at most `seconds`; `tell` hears of the seconds waited so far and the record."""
+        start = self._clock()
+        care = self._care(task_id)
+        video = await self.look(task_id)
+        while video.state not in ENDED and (waited := self._clock() - start) < seconds:
+            await tell(waited, video)
+            video = await self._next(task_id, care, video, seconds - waited)
+        return video
+
+    async def _next(self, task_id: str, care: _Care, video: Video, seconds: float) -> Video:
+        """The record after the next look, by whoever watches, or after at most `seconds`."""
+        watching = await self._leased(task_id, care)
+        care.changed.clear()
+        if care.video and care.video.state in ENDED:
+            return care.video
+        pause = max(0.0, care.next_look - self._clock()) if watching else JOURNAL_LOOK_SECONDS
+        await self._sleep_or(care.changed, min(pause, seconds, PROGRESS_SECONDS))
+        if not watching:
+            return await self._journal.find(task_id) or video
+        if self._clock() >= care.next_look:
+            return await self._look_again(task_id, video)
+        return care.video or video
+
+    async def link(self, task_id: str, file_id: str | None = None) -> tuple[Video, VideoLink]:
+        """A fresh download link; raises NotReady when the task has not succeeded."""
+        video = await self._journal.find(task_id)
+        if not file_id and (video is None or video.state != "Success" or not video.file_id):
+            video = await self.look(task_id)
+        file_id = file_id or _file_id(video)
+        link = await self._api.retrieve(task_id, file_id)
+        if video is None or video.state != "Success":
+            video = await self._journal.observed(task_id, state="Success", file_id=link.file_id)
+        video = await self._journal.linked(
+            task_id,
+            file_id=link.file_id,
+            filename=link.filename,
+            download_url=link.download_url,
+            expires_at=link.expires_at,
+        )
+        return video, link
+
+    async def bring_home(self, task_id: str, name: str | None = None) -> Video:
+        """The video as a checked file in the output folder; callers who ask at the same time share one download.
+
+        A video that is home under another name is copied. Raises NotReady, DownloadFailed or what the API raises.
+        A cancelled caller does not stop the download.
+        """
+        care = self._care(task_id)
+        if care.fetch is None or care.fetch.done():
+            care.fetch = asyncio.create_task(self._fetch(task_id, care, name))
+            care.fetch.add_done_callback(_retrieve)
+        video = await asyncio.shield(care.fetch)
+        home = Path(str(video.path))
+        if name is None or home.name == name:
+            return video
+        return replace(video, path=str(await asyncio.to_thread(_copy, home, self._folder, name, task_id)))
+
+    async def run(self) -> None:
+        """Watch until cancelled: every unfinished video of the journal, also those of processes that died."""
+        while True:
+            try:
+                videos = await self._journal.lease(self._owner, seconds=self._lease_seconds)
+                await self._journal.recover()
+                until = self._clock() + self._lease_seconds
+                for video in videos:
+                    self._care(str(video.task_id)).leased_until = until
+                await asyncio.gather(*(self._tend(video) for video in videos))
+            except HailuoError as error:
+                _log.warning("the watch over unfinished videos pauses: %s", error)
+            await self._sleep(min(self._interval, self._lease_seconds / 3))
+
+    async def _tend(self, video: Video) -> None:
+        """One video's turn: a look when it is due, and the way home when it is done."""
+        task_id = str(video.task_id)
+        care = self._care(task_id)
+        now = self._clock()
+        if now < max(care.next_look, self._paused_until) or now - video.created_at > STALE_SECONDS:
+            return
+        try:
+            if video.state == "Processing":
+                async with self._looking:
+                    video = await self.look(task_id)
+            if video.state == "Success" and not video.path:
+                # Not awaited: a long download must not hold up the other videos' looks.
+                care.next_look = now + self._interval
+                errand = asyncio.create_task(self._collect(task_id, care))
+                self._errands.add(errand)
+                errand.add_done_callback(self._errands.discard)
+        except HailuoError as error:
+            self._back_off(care, error)
+
+    async def _collect(self, task_id: str, care: _Care) -> None:
+        try:
+            await self.bring_home(task_id)
+        except asyncio.CancelledError:
+            return
+        except HailuoError as error:
+            self._back_off(care, error)
+            if care.failures >= GIVE_UP_AFTER:
+                await self._journal.given_up(task_id, str(error))
+
+    def _back_off(self, care: _Care, error: HailuoError) -> None:
+        care.failures += 1
+        pause = min(BACKOFF_MAX_SECONDS, self._interval * 2**care.failures) * random.uniform(1, 1.2)  # noqa: S311
+        care.next_look = self._clock() + pause
+        if isinstance(error, ApiUnavailable) and error.retry_after:
+            self._paused_until = self._clock() + error.retry_after
+        _log.info("a video is looked at again in %.0f s: %s", pause, error)
+
+    async def _look(self, task_id: str, care: _Care) -> Video:
+        # The next look is set before the answer is here: a slow answer must not lead to a second query.
+        care.next_look = self._clock() + self._interval * random.uniform(1, 1.15)  # noqa: S311
+        seen = await self._api.query(task_id)
+        care.failures = 0
+        before = care.video or await self._journal.find(task_id)
+        if before and before.state in ENDED and before.state == seen.status:
+            care.video = before
+            return before
+        if before and (before.state, before.upstream_status) == (seen.status, seen.upstream_status):
+            care.video = before
+            return before
+        care.video = await self._journal.observed(
+            task_id,
+            state=seen.status,
+            upstream_status=seen.upstream_status,
+            file_id=seen.file_id,
+            video_width=seen.video_width,
+            video_height=seen.video_height,
+            failure=seen.failure,
+        )
+        await self._tell(care)
+        return care.video
+
+    async def _look_again(self, task_id: str, video: Video) -> Video:
+        """A look while somebody waits: a passing failure is waited out, not told."""
+        try:
+            return await self.look(task_id)
+        except ApiUnavailable as error:
+            self._back_off(self._care(task_id), error)
+            return video
+
+    async def _tell(self, care: _Care) -> None:
+        care.changed.set()
+        if self.announce and care.video:
+            await self.announce(care.video)
+
+    async def _leased(self, task_id: str, care: _Care) -> bool:
+        """Whether this process watches the video, claiming it when nobody does."""
+        now = self._clock()
+        ends_soon = care.leased_until - now < self._lease_seconds / 3
+        if ends_soon and await self._journal.lease(self._owner, seconds=self._lease_seconds, task_ids=[task_id]):
+            care.leased_until = now + self._lease_seconds
+        return care.leased_until > self._clock()
+
+    async def _sleep_or(self, event: asyncio.Event, seconds: float) -> None:
+        sleep, changed = asyncio.ensure_future(self._sleep(seconds)), asyncio.ensure_future(event.wait())
+        try:
+            await asyncio.wait({sleep, changed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+            changed.cancel()
+
+    async def _fetch(self, task_id: str, care: _Care, name: str | None) -> Video:
+        video = await self._journal.find(task_id)
+        if video is None or video.state != "Success":
+            video = await self.look(task_id)
+            _file_id(video)
+        async with self._fetching:
+            video = await self._our_turn(task_id, care, video)
+            if _is_home(video):
+                return video
+            path, size = await self._download(video, name or f"hailuo-{task_id}.mp4")
+        care.video = await self._journal.brought_home(task_id, str(path), size)
+        care.failures = 0
+        await self._tell(care)
+        return care.video
+
+    async def _our_turn(self, task_id: str, care: _Care, video: Video) -> Video:
+        """Wait while another process brings the video home; after a lease's time go on regardless."""
+        deadline = self._clock() + self._lease_seconds
+        while not video.path and not await self._leased(task_id, care) and self._clock() < deadline:
+            await self._sleep(JOURNAL_LOOK_SECONDS)
+            video = await self._journal.find(task_id) or video
+        return video
+
+    async def _download(self, video: Video, name: str) -> tuple[Path, int]:
+        """Try until the file is whole: resume after a break, ask for a new link when the old one has ended."""
+        task_id, file_id = str(video.task_id), _file_id(video)
+        with files.draft(self._folder, name, keep_as=f"hailuo-{task_id}") as draft:
+            trouble: Exception | None = None
+            url = self._usable_link(video)
+            for attempt in range(DOWNLOAD_ATTEMPTS):
+                if attempt:
+                    await self._sleep(min(30.0, 0.5 * 2**attempt))
+                try:
+                    url = url or (await self.link(task_id, file_id))[1].download_url
+                    await self._stream(url, draft.path)
+                    await asyncio.to_thread(mp4.inspect, draft.path)
+                    size = draft.path.stat().st_size
+                    return draft.publish(), size
+                except ApiRefused as error:
+                    trouble, url = error, None
+                except ApiUnavailable as error:
+                    trouble = error
+                except mp4.NotAVideo as error:
+                    draft.path.unlink(missing_ok=True)
+                    trouble, url = error, None
+                except OSError as error:
+                    draft.path.unlink(missing_ok=True)
+                    raise DownloadFailed(_disk_trouble(task_id, self._folder, error)) from error
+        raise DownloadFailed(
+            f"Video {task_id} is finished but could not be downloaded: {trouble} It is still on the server; call "
+            f"download_video again in a minute."
+        ) from trouble
+
+    def _usable_link(self, video: Video) -> str | None:
+        lasts = video.expires_at is not None and video.expires_at - self._clock() > LINK_SPARE_SECONDS
+        return video.download_url if lasts else None
+
+    async def _stream(self, url: str, part: Path) -> None:
+        """Write the file, going on where an earlier try stopped; raises ApiUnavailable when it ends too soon."""
+        start = _bytes_so_far(part)
+        async with self._api.download(url, start) as download:
+            with part.open("r+b" if download.start else "wb") as file:
+                file.seek(download.start)
+                have = download.start + await _write(file, download.pieces)
+        if download.total is not None and have != download.total:
+            raise ApiUnavailable(f"The download ended after {have} of {download.total} bytes.")
+
+    def _care(self, task_id: str) -> _Care:
+        return self._cares.setdefault(task_id, _Care())
+
+
+def _bytes_so_far(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _copy(home: Path, folder: Path, name: str, task_id: str) -> Path:
+    try:
+        with files.draft(folder, name) as draft:
+            shutil.copyfile(home, draft.path)
+            return draft.publish()
+    except OSError as error:
+        raise DownloadFailed(_disk_trouble(task_id, folder, error)) from error
+
+
+async def _write(file: BinaryIO, pieces: AsyncIterator[bytes]) -> int:
+    """Write pieces in large blocks, off the event loop; returns the number of bytes."""
+    written, block = 0, bytearray()
+    async for piece in pieces:
+        block += piece
+        if len(block) >= _WRITE_BYTES:
+            written += await asyncio.to_thread(file.write, block)
+            block = bytearray()
+    return written + await asyncio.to_thread(file.write, block)
+
+
+def _file_id(video: Video | None) -> str:
+    """The finished file; raises NotReady with what to do."""
+    if video is not None and video.state == "Failed":
+        raise NotReady(f"Task {video.task_id} failed, so there is no video: {video.failure}")
+    if video is None or video.state != "Success":
+        task_id = video.task_id if video else "?"
+        raise NotReady(
+            f"Task {task_id} is still processing, so there is no file yet. Call check_status with its task_id and "
+            "wait_seconds 45 until the status is Success, then try again."
+        )
+    if not video.file_id:
+        raise NotReady(
+            f"Task {video.task_id} succeeded, but the API has not named its file yet; try again in a minute."
+        )
+    return video.file_id
+
+
+def _is_home(video: Video) -> bool:
+    return bool(video.path) and Path(str(video.path)).is_file()
+
+
+def _disk_trouble(task_id: str, folder: Path, error: OSError) -> str:
+    reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+    return (
+        f"Video {task_id} is finished but could not be saved in {folder}: {reason}. It is still on the server: mend "
+        "that, or set HAILUO_OUTPUT_DIR to another folder, and call download_video again."
+    )
+
+
+def _retrieve(task: asyncio.Task[Video]) -> None:
+    """Mark a failure as seen: every caller may have gone."""
+    if not task.cancelled():
+        task.exception()

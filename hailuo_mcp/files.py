@@ -1,0 +1,126 @@
+"""The only code that trusts a path: confined reads, confined writes, atomic publishing."""
+
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from hailuo_mcp.errors import DownloadFailed, RequestRejected
+
+# Names that Windows keeps for devices, with or without an extension.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_NAME_BYTES_MAX = 200
+
+
+def open_confined(text: str, folders: Sequence[Path]) -> BinaryIO:
+    """Open a regular file within one of the folders; raises RequestRejected with the reason.
+
+    The descriptor stays the judged file, whatever happens to the path afterwards.
+    """
+    path = _resolve(text, folders)
+    # NONBLOCK: a FIFO must not hang the server. NOFOLLOW: the path is resolved, so a link here was just put there.
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        raise RequestRejected(f"{path} cannot be opened: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RequestRejected(f"{path} is not a file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _resolve(text: str, folders: Sequence[Path]) -> Path:
+    if not folders:
+        raise RequestRejected(
+            "files of the server's machine may not be read: give an http(s) URL, or name the folders in "
+            "HAILUO_ALLOWED_DIRS"
+        )
+    path = _path(text)
+    if not path.is_absolute():
+        raise RequestRejected(f"'{text}' is not a full path; give it from the root, or from `~`")
+    try:
+        resolved = path.resolve(strict=True)
+    except FileNotFoundError:
+        raise RequestRejected(f"{path} does not exist") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RequestRejected(f"'{text}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not any(resolved.is_relative_to(folder.resolve()) for folder in folders):
+        allowed = ", ".join(map(str, folders))
+        raise RequestRejected(
+            f"{path} lies outside the allowed folders ({allowed}); move it there, or add its folder to "
+            "HAILUO_ALLOWED_DIRS"
+        )
+    return resolved
+
+
+def _path(text: str) -> Path:
+    """A path as people and models write it: quoted, as file URL, from `~`."""
+    text = text.strip().strip("\"'")
+    if text.lower().startswith("file:"):
+        text = url2pathname(urlsplit(text).path)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def video_name(name: str) -> str:
+    """A safe file name ending in .mp4, the same on every system; raises RequestRejected."""
+    name = name.strip()
+    stem = name[:-4] if name.lower().endswith(".mp4") else name
+    if not stem or _FORBIDDEN.search(stem) or stem.startswith(".") or stem.endswith((".", " ")):
+        raise RequestRejected(f"filename: must be a plain name such as 'dandelion.mp4', without folders (got {name!r})")
+    if _DEVICES.fullmatch(stem) or len(os.fsencode(stem)) > _NAME_BYTES_MAX:
+        raise RequestRejected(f"filename: {name[:80]!r} is reserved or too long; choose another")
+    if "." in stem and stem.rsplit(".", 1)[1].lower() in ("mov", "avi", "mkv", "webm", "gif", "m4v"):
+        raise RequestRejected(f"filename: the video is an MP4, so the name must end in .mp4 (got {name!r})")
+    return f"{stem}.mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file in the making: written at `path`, made visible under its name by `publish`."""
+
+    path: Path
+    name: str
+
+    def publish(self) -> Path:
+        """Give the file its name, or `name-2` and so on when other files have it; never over a file."""
+        name = Path(self.name)
+        number = 1
+        while True:
+            target = self.path.with_name(self.name if number == 1 else f"{name.stem}-{number}{name.suffix}")
+            try:
+                # Reserving the name first is what works on every file system, without hard links.
+                os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            except FileExistsError:
+                number += 1
+                continue
+            return self.path.replace(target)
+
+
+@contextmanager
+def draft(folder: Path, name: str, *, keep_as: str | None = None) -> Iterator[Draft]:
+    """A temporary file beside its final place; removed on failure unless `keep_as` names it for another try."""
+    path = folder / f".{keep_as or secrets.token_hex(8)}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadFailed(
+            f"The output folder {folder} cannot be made: {error.strerror}. Set HAILUO_OUTPUT_DIR to a folder that "
+            "can be written."
+        ) from error
+    try:
+        yield Draft(path, name)
+    finally:
+        if keep_as is None:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,74 @@
+"""The MCP server: built by a function, safe to import without a key, on stdio and HTTP."""
+
+import asyncio
+import importlib.metadata
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from mcp.server.mcpserver import MCPServer
+
+from hailuo_mcp.app import App
+from hailuo_mcp.settings import Settings, Transport
+from hailuo_mcp.surface.prompts import add_prompts
+from hailuo_mcp.surface.resources import add_resources
+from hailuo_mcp.surface.tools import Tools
+
+VERSION = importlib.metadata.version("hailuo-mcp")
+GRACE_SECONDS = 2  # for calls in flight when an HTTP server stops
+INSTRUCTIONS = (
+    "Makes videos from a first and a last picture with MiniMax-Hailuo-02. generate_video costs money and returns a "
+    "task_id at once; then check_status with wait_seconds=45 until Success; then download_video. Never submit again "
+    "because something took long: the task goes on. Camera moves: see hailuo://camera-commands."
+)
+
+
+def build_server(
+    settings: Settings,
+    transport: Transport = "stdio",
+    *,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> "MCPServer[None]":
+    """The server over one app; nothing is opened before it runs."""
+    app = App(settings, transport, clock=clock, sleep=sleep)
+
+    @asynccontextmanager
+    async def lifespan(_: "MCPServer[None]") -> AsyncIterator[None]:
+        app.start_watch()
+        try:
+            yield
+        finally:
+            await app.close()
+
+    server: MCPServer[None] = MCPServer(
+        "hailuo-mcp",
+        title="Hailuo first/last-frame video",
+        instructions=INSTRUCTIONS,
+        version=VERSION,
+        tools=list(Tools(app).all()),
+        lifespan=lifespan,
+        log_level=settings.log_level,
+    )
+    add_resources(server, app)
+    add_prompts(server)
+    return server
+
+
+async def serve_http(server: "MCPServer[None]", host: str, port: int) -> None:
+    """Serve at `/mcp` until stopped; a stop waits for calls in flight, but not for long."""
+    import uvicorn
+    from starlette.responses import PlainTextResponse
+
+    @server.custom_route("/healthz", ["GET"])
+    async def healthz(_: object) -> PlainTextResponse:
+        return PlainTextResponse("ok")
+
+    config = uvicorn.Config(
+        server.streamable_http_app(host=host),
+        host=host,
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    await uvicorn.Server(config).serve()

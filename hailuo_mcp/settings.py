@@ -1,0 +1,161 @@
+"""Every setting: its environment variable, default and meaning."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from platformdirs import user_data_path, user_videos_path
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from hailuo_mcp.errors import NotConfigured
+from hailuo_mcp.rules import POLL_SECONDS
+
+Transport = Literal["stdio", "streamable-http"]
+KEY_VARIABLE = "DMXAPI_API_KEY"
+
+
+def _shown(default: str) -> dict[str, Any]:
+    """The words that stand for a default which differs from machine to machine."""
+    return {"shown": default}
+
+
+class Settings(BaseSettings):
+    """What a person can set, read from the environment; an empty variable counts as not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HAILUO_", env_ignore_empty=True, frozen=True, extra="forbid", populate_by_name=True
+    )
+
+    api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices(KEY_VARIABLE), description="The API key. Paid tools need it."
+    )
+    base_url: str = Field(
+        "https://www.dmxapi.cn", description="Where the API is. A key works only on the host that issued it."
+    )
+    output_dir: Path = Field(
+        default_factory=lambda: user_videos_path() / "Hailuo",
+        description="Folder in which finished videos are saved.",
+        json_schema_extra=_shown("`Hailuo` in the person's videos folder"),
+    )
+    allowed_dirs: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
+        None,
+        description="Folders that frames may be read from, separated by `:` (Windows: `;`).",
+        json_schema_extra=_shown("the home folder; over HTTP none"),
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("hailuo-mcp", appauthor=False),
+        description="Folder of the journal.",
+        json_schema_extra=_shown("the system's folder for a person's data"),
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="The journal's database: `sqlite:///path`, or `postgresql://...` when several machines share it.",
+        json_schema_extra=_shown("SQLite in the data folder"),
+    )
+    poll_interval: float = Field(
+        POLL_SECONDS, ge=0.02, le=600, description="Seconds between two status queries of one video."
+    )
+    submit_timeout: float = Field(
+        180.0, gt=0, le=1800, description="Seconds that sending a request may take, pictures included."
+    )
+    request_timeout: float = Field(30.0, gt=0, le=600, description="Seconds that one status or link query may take.")
+    max_videos_per_day: int | None = Field(
+        None, ge=0, description="Most videos to pay for within 24 hours.", json_schema_extra=_shown("no limit")
+    )
+    confirm: Literal["never", "always"] = Field(
+        "never", description="`always` asks the person before paying, in hosts that can ask."
+    )
+    collect: bool | None = Field(
+        None,
+        description="Watch unfinished videos in the background and save them when they are done.",
+        json_schema_extra=_shown("on; over HTTP off"),
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="What is logged to stderr.")
+
+    @field_validator("api_key")
+    @classmethod
+    def _key_is_a_header_value(cls, key: SecretStr | None) -> SecretStr | None:
+        text = key.get_secret_value().strip() if key else ""
+        # Hosts that do not expand variables pass on the reference itself.
+        if not text or text.startswith("${"):
+            return None
+        if not all("!" <= character <= "~" for character in text):
+            raise ValueError("holds characters that no key has; copy it again, without quotes or spaces")
+        return SecretStr(text.removeprefix("Bearer").strip() or text)
+
+    @field_validator("base_url")
+    @classmethod
+    def _url_keeps_the_key_private(cls, url: str) -> str:
+        parts = urlsplit(url.strip())
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise ValueError(f"must be like https://www.dmxapi.cn (got {url!r})")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError(f"must be https: over http the key would travel unprotected (got {url!r})")
+        return url.strip().rstrip("/").removesuffix("/v1")
+
+    @field_validator("allowed_dirs", mode="before")
+    @classmethod
+    def _split_folders(cls, value: Any) -> Any:
+        return tuple(filter(None, map(str.strip, value.split(os.pathsep)))) if isinstance(value, str) else value
+
+    @field_validator("output_dir", "data_dir", "allowed_dirs")
+    @classmethod
+    def _absolute(cls, value: Path | tuple[Path, ...] | None) -> Path | tuple[Path, ...] | None:
+        if isinstance(value, tuple):
+            return tuple(map(_absolute, value))
+        return _absolute(value) if value else None
+
+    def require_key(self) -> str:
+        """The key; raises NotConfigured with the variable to set."""
+        if self.api_key is None:
+            raise NotConfigured(
+                f"No API key is set, so nothing was sent. Put the key into the environment variable {KEY_VARIABLE} "
+                "(in the `env` of this server's entry in the host's configuration) and restart the server."
+            )
+        return self.api_key.get_secret_value()
+
+    def journal_url(self) -> str:
+        """The journal's database as a URL."""
+        if self.database_url:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.data_dir / 'journal.db').as_posix()}"
+
+    def frame_folders(self, transport: Transport) -> tuple[Path, ...]:
+        """Folders whose pictures may be read. Over HTTP the caller is elsewhere: none unless they were named."""
+        if self.allowed_dirs is not None:
+            return (*self.allowed_dirs, self.output_dir)
+        return (Path.home(), self.output_dir) if transport == "stdio" else ()
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings from the environment and `given`; raises NotConfigured naming the variable at fault."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        wrong = [
+            f"{variable(str(item['loc'][0]))}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()
+        ]
+        raise NotConfigured("A setting is wrong. " + "; ".join(wrong)) from None
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return KEY_VARIABLE if field in ("api_key", KEY_VARIABLE) else f"HAILUO_{field.upper()}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name means this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _absolute(path: Path) -> Path:
+    expanded = path.expanduser()
+    if not expanded.is_absolute():
+        raise ValueError(f"must be a full path (got '{path}'): a host may start the server in any folder")
+    return expanded

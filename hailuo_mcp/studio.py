@@ -1,0 +1,283 @@
+"""The story of a video, in the order it happens: judge, write down, pay once, watch, bring home."""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from hailuo_mcp import camera, files
+from hailuo_mcp.api import HailuoApi, Submission, VideoLink
+from hailuo_mcp.collector import Collector
+from hailuo_mcp.errors import ApiRefused, HailuoError, JournalUnavailable, NotFound, RequestRejected, Unconfirmed
+from hailuo_mcp.frames import Frame, FrameName, crop_warning, open_frame
+from hailuo_mcp.journal import Intent, Journal, State, Video
+from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, request_problems
+
+CLOSING_SECONDS = 1.5  # hosts give a server about 2 s before they kill it
+SPARE_SECONDS = 30.0  # beyond the submit timeout: a record still `Submitting` then belongs to a dead process
+TELL_SECONDS = 5.0
+TWIN_WAIT_SECONDS = 20.0  # how long to wait for the same request that another process is sending
+
+Tell = Callable[[float, Video], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asks for. Frames are paths, URLs or data URLs; `take` tells wanted repetitions apart."""
+
+    prompt: str
+    first_frame_image: str | None = None
+    last_frame_image: str | None = None
+    duration: int = DEFAULT_DURATION  # seconds
+    resolution: str = DEFAULT_RESOLUTION
+    prompt_optimizer: bool = True
+    aigc_watermark: bool = False
+    take: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A paid video. `already` says that the same request was under way before, so nothing more was paid."""
+
+    video: Video
+    prompt: str
+    warnings: tuple[str, ...]
+    already: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    submission: Submission
+    intent: Intent
+    warnings: tuple[str, ...]
+
+
+class Studio:
+    """One method for each thing a user can ask for. Edges and clock are given."""
+
+    def __init__(
+        self,
+        api: HailuoApi,
+        journal: Journal,
+        collector: Collector,
+        *,
+        frame_folders: Sequence[Path],
+        host: str,
+        submit_seconds: float,
+        daily_limit: int | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._api = api
+        self._journal = journal
+        self._collector = collector
+        self._open_file = partial(files.open_confined, folders=frame_folders)
+        self._host = host
+        self._patience = submit_seconds + SPARE_SECONDS
+        self._daily_limit = daily_limit
+        self._clock = clock
+        self._sleep = sleep
+        self._paying: dict[str, asyncio.Task[tuple[Video, bool]]] = {}
+
+    async def close(self) -> None:
+        """Let submits that are being paid for reach the journal, as long as a closing host allows."""
+        if self._paying:
+            await asyncio.wait(self._paying.values(), timeout=CLOSING_SECONDS)
+
+    async def generate(self, request: Request) -> Submitted:
+        """Judge everything, then pay for one video at most once. A cancelled caller does not undo the payment.
+
+        Raises RequestRejected (nothing sent), ApiRefused or ApiUnavailable (nothing paid), or Unconfirmed.
+        """
+        self._api.key()
+        with ExitStack() as opened:
+            prepared = await self._prepare(request, opened)
+            key = prepared.intent.key
+            twin = self._paying.get(key)
+            paying = twin or asyncio.create_task(self._pay(prepared, opened.pop_all()))
+            if not twin:
+                self._paying[key] = paying
+                paying.add_done_callback(partial(self._paid, key))
+        video, new = await asyncio.shield(paying)
+        if video.task_id is None:
+            video = await self._await_twin(video)
+        return Submitted(video, prepared.submission.prompt, prepared.warnings, already=bool(twin) or not new)
+
+    def _paid(self, key: str, task: asyncio.Task[tuple[Video, bool]]) -> None:
+        self._paying.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # the caller may have gone; the journal knows
+
+    async def _prepare(self, request: Request, opened: ExitStack) -> _Prepared:
+        """Everything that can be refused here is refused here, all at once."""
+        reading = camera.read(request.prompt)
+        problems = [*request_problems(reading.prompt, request.duration, request.resolution), *reading.problems]
+        frames: list[Frame] = []
+        sources: list[tuple[FrameName, str | None]] = [
+            ("first_frame_image", request.first_frame_image),
+            ("last_frame_image", request.last_frame_image),
+        ]
+        for name, source in sources:
+            if source and source.strip():
+                try:
+                    frame = await asyncio.to_thread(open_frame, name, source, self._open_file)
+                except RequestRejected as error:
+                    problems.append(str(error))
+                else:
+                    opened.callback(frame.close)
+                    frames.append(frame)
+        if problems:
+            raise RequestRejected(
+                "\n".join(["Nothing was sent and nothing was paid. To mend:", *map(_bullet, problems)])
+            )
+        submission = Submission(
+            reading.prompt,
+            request.duration,
+            request.resolution,
+            request.prompt_optimizer,
+            request.aigc_watermark,
+            frames,
+        )
+        crop = crop_warning(*frames) if len(frames) == 2 else None
+        warnings = [*reading.warnings, *(warning for frame in frames for warning in frame.warnings)]
+        return _Prepared(
+            submission, self._intent(submission, frames, request.take), tuple(warnings + ([crop] if crop else []))
+        )
+
+    def _intent(self, submission: Submission, frames: Sequence[Frame], take: int) -> Intent:
+        digests = {frame.name: frame.sha256 for frame in frames}
+        labels = {frame.name: frame.label for frame in frames}
+        identity = json.dumps([self._host, submission.payload(), digests, take], sort_keys=True)
+        return Intent(
+            key=hashlib.sha256(identity.encode()).hexdigest(),
+            prompt=submission.prompt,
+            duration=submission.duration,
+            resolution=submission.resolution,
+            prompt_optimizer=submission.prompt_optimizer,
+            aigc_watermark=submission.aigc_watermark,
+            first_frame=labels.get("first_frame_image"),
+            last_frame=labels.get("last_frame_image"),
+            first_frame_sha256=digests.get("first_frame_image"),
+            last_frame_sha256=digests.get("last_frame_image"),
+            take=take,
+        )
+
+    async def _pay(self, prepared: _Prepared, opened: ExitStack) -> tuple[Video, bool]:
+        """Write the intent down, send it once, write down what came of it. Runs as a task of its own."""
+        with opened:
+            video, new = await self._journal.begin(
+                prepared.intent, patience=self._patience, daily_limit=self._daily_limit
+            )
+            if not new:
+                return video, False
+            try:
+                task_id = await self._api.submit(prepared.submission)
+            except Unconfirmed as error:
+                video = await self._journal.unconfirmed(video.id, str(error))
+                raise Unconfirmed(unconfirmed_words(video)) from error
+            except HailuoError as error:
+                await self._journal.refused(video.id, str(error))
+                raise
+            try:
+                return await self._journal.submitted(video.id, task_id), True
+            except JournalUnavailable as error:
+                raise JournalUnavailable(
+                    f"The video was submitted and paid for, its task_id is {task_id}, but the journal could not be "
+                    f"written: {error} Keep the task_id; check_status and download_video work with it."
+                ) from error
+
+    async def _await_twin(self, video: Video) -> Video:
+        """The task id of the same request that another process is sending; raises Unconfirmed when there is none."""
+        deadline = self._clock() + TWIN_WAIT_SECONDS
+        while video.state == "Submitting" and self._clock() < deadline:
+            await self._sleep(0.5)
+            video = await self._journal.find(video.id) or video
+        if video.task_id:
+            return video
+        if video.state == "Refused":
+            raise ApiRefused(str(video.failure))
+        raise Unconfirmed(unconfirmed_words(video))
+
+    async def status(self, task_id: str, wait_seconds: float = 0, tell: Tell | None = None) -> Video:
+        """Where a video stands, after waiting at most `wait_seconds` for its end. Any task id of the key works."""
+        known = await self._journal.find(task_id)
+        if known and known.task_id is None:
+            raise (
+                ApiRefused(str(known.failure)) if known.state == "Refused" else Unconfirmed(unconfirmed_words(known))
+            )
+        task_id = str(known.task_id) if known else task_id
+        if wait_seconds <= 0:
+            return await self._collector.look(task_id)
+        return await self._collector.wait(task_id, wait_seconds, tell or _say_nothing)
+
+    async def link(self, task_id: str, file_id: str | None = None) -> tuple[Video, VideoLink]:
+        """A fresh download link; raises NotReady when the task has not succeeded."""
+        return await self._collector.link(task_id, file_id)
+
+    async def download(self, task_id: str, filename: str | None, patience: float, tell: Tell | None = None) -> Video:
+        """The finished video as a checked file in the output folder, under a name of its own.
+
+        After `patience` seconds the record comes back without a path; the download goes on.
+        """
+        home = asyncio.create_task(
+            self._collector.bring_home(task_id, files.video_name(filename) if filename else None)
+        )
+        start = self._clock()
+        while (waited := self._clock() - start) < patience:
+            pause = asyncio.ensure_future(self._sleep(min(TELL_SECONDS, patience - waited)))
+            try:
+                await asyncio.wait({home, pause}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                pause.cancel()
+            if home.done():
+                return home.result()
+            if tell and (video := await self._journal.find(task_id)):
+                await tell(self._clock() - start, video)
+        home.cancel()  # only this caller's wait; the download itself is shared
+        return await self._journal.find(task_id) or await self._collector.look(task_id)
+
+    async def recent(
+        self, state: State | None = None, limit: int = 20, before: str | None = None
+    ) -> tuple[list[Video], str | None]:
+        """Videos, newest first, and the cursor of the next page."""
+        return await self._journal.recent(state=state, limit=limit, before=before)
+
+    async def find(self, task_id: str) -> Video:
+        """What the journal knows of a video, without asking the API; raises NotFound."""
+        video = await self._journal.find(task_id)
+        if video is None:
+            raise NotFound(f"No video with the task_id {task_id} is in the journal; list_videos tells which are.")
+        return video
+
+    async def under_way(self) -> list[Video]:
+        """Videos that are neither finished nor refused, newest first."""
+        return await self._journal.under_way()
+
+
+def unconfirmed_words(video: Video) -> str:
+    """What to tell a person about a submit whose outcome is not known."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(video.created_at))
+    if video.state == "Submitting":
+        return (
+            f"The same request is being sent by another window since {when} and has no task_id yet (record "
+            f"{video.id}). Nothing was sent again. Ask once more in a minute."
+        )
+    return (
+        f"This request was sent at {when}, but its outcome is not known: {video.failure}. It may have been paid for, "
+        f"so it was not sent again (record {video.id}). Look at the account's task list at the provider: if the task "
+        "is there, check_status with its task_id goes on from here; if not, generate_video with the next `take` "
+        "number sends the request again."
+    )
+
+
+def _bullet(problem: str) -> str:
+    return f"- {problem}"
+
+
+async def _say_nothing(_waited: float, _video: Video) -> None:
+    pass

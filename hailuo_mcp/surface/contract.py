@@ -1,0 +1,225 @@
+"""What every tool shares: arguments declared once, results, strict schemas, errors in a colleague's words."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from hailuo_mcp.errors import HailuoError
+from hailuo_mcp.rules import PROMPT_MAX_CHARACTERS, WAIT_MAX_SECONDS, Duration, Resolution, Status, one_of
+
+TAKES_MAX = 999
+
+
+def _text(value: Any) -> Any:
+    """Optional text: clients send null for what they leave out, and ids as numbers."""
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _number(value: Any) -> Any:
+    """Models write 6 as "6" or 6.0."""
+    if isinstance(value, str) and value.strip().removesuffix("s").isdigit():
+        return int(value.strip().removesuffix("s"))
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _upper(value: Any) -> Any:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+_ID_CHARACTERS_MAX = 128
+
+
+def _word(value: str) -> str:
+    """An id: one word, or nothing where that is allowed."""
+    word = value.strip()
+    if len(word) > _ID_CHARACTERS_MAX or any(character.isspace() or not character.isprintable() for character in word):
+        raise ValueError("must be one word, as another tool gave it")
+    return word
+
+
+def _required(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty; list_videos tells which videos there are")
+    return value
+
+
+# The constraint stands before the validator: only so does the schema show it.
+Prompt = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=PROMPT_MAX_CHARACTERS,
+        description="What happens; camera moves in brackets: [Push in], [Truck left, Pedestal up]",
+    ),
+]
+FirstFrame = Annotated[
+    str, Field(description="Opening picture: full path, http(s) URL or data URL"), BeforeValidator(_text)
+]
+LastFrame = Annotated[str, Field(description="Closing picture, of the same shape"), BeforeValidator(_text)]
+Seconds = Annotated[Duration, Field(description="Seconds; 10 needs 768P"), BeforeValidator(_number)]
+Quality = Annotated[Resolution, BeforeValidator(_upper)]
+TaskId = Annotated[str, BeforeValidator(_text), AfterValidator(_required), AfterValidator(_word)]
+MaybeTaskId = Annotated[
+    str, Field(description="Omit to see all under way"), BeforeValidator(_text), AfterValidator(_word)
+]
+FileId = Annotated[str, Field(description="Omit to look it up"), BeforeValidator(_text), AfterValidator(_word)]
+WaitSeconds = Annotated[int, Field(ge=0, le=WAIT_MAX_SECONDS), BeforeValidator(_number)]
+Take = Annotated[
+    int, Field(ge=1, le=TAKES_MAX, description="Raise by 1 to pay for the same again"), BeforeValidator(_number)
+]
+FileName = Annotated[str, Field(description="Such as dandelion.mp4"), BeforeValidator(_text)]
+
+
+class Generated(BaseModel):
+    task_id: str
+    status: Status
+    prompt: str
+    already_submitted: bool
+    warnings: list[str]
+
+
+class StatusOf(BaseModel):
+    task_id: str | None
+    status: Status | None
+    upstream_status: str | None
+    file_id: str | None
+    video_width: int | None
+    video_height: int | None
+    failure: str | None
+    path: str | None
+    under_way: list[dict[str, Any]] | None
+
+
+class Link(BaseModel):
+    task_id: str
+    file_id: str
+    download_url: str
+    filename: str
+    expires_at: str | None
+
+
+class Saved(BaseModel):
+    task_id: str
+    path: str | None
+    bytes: int | None
+    video_width: int | None
+    video_height: int | None
+
+
+def answer(text: str, result: BaseModel, *more: ContentBlock) -> CallToolResult:
+    """Plain text for every client, the same facts as structured data, and links or pictures."""
+    content: list[ContentBlock] = [TextContent(type="text", text=text), *more]
+    return CallToolResult(content=content, structured_content=result.model_dump(mode="json"))
+
+
+def refusal(text: str) -> CallToolResult:
+    """A tool error that reads exactly like this."""
+    return CallToolResult(is_error=True, content=[TextContent(type="text", text=text)])
+
+
+class HailuoTool(Tool):
+    """A tool that refuses unknown arguments and whose errors are plain sentences."""
+
+    @classmethod
+    def of(cls, fn: Callable[..., Any], title: str, **hints: bool) -> "HailuoTool":
+        """The tool of a function: its name, docstring and signature, with true hints."""
+        tool = cls.from_function(fn, title=title, description=inspect.getdoc(fn), annotations=_hints(hints))
+        assert isinstance(tool, cls)
+        model = tool.fn_metadata.arg_model
+        model.model_config["extra"] = "forbid"
+        model.model_rebuild(force=True)
+        tool.parameters = _trimmed(tool.parameters) | {"additionalProperties": False}
+        if tool.fn_metadata.output_schema:
+            # Every field is always sent, so the list of required ones would only cost the model tokens.
+            tool.fn_metadata.output_schema = _trimmed(tool.fn_metadata.output_schema)
+            tool.fn_metadata.output_schema.pop("required")
+        return tool
+
+    async def run(self, arguments: dict[str, Any], context: "Context[Any, Any]", convert_result: bool = False) -> Any:
+        """Run the tool; what it foresees becomes a tool error, a bug stays a crash."""
+        try:
+            return await super().run(arguments, context, convert_result)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                return refusal(explain(error.__cause__, self))
+            if isinstance(error.__cause__, HailuoError):
+                return refusal(str(error.__cause__))
+            raise
+
+
+def _hints(hints: dict[str, bool]) -> ToolAnnotations:
+    return ToolAnnotations(**{f"{name}_hint": value for name, value in hints.items()})  # type: ignore[arg-type]
+
+
+def _trimmed(schema: Any, *, named: bool = False) -> Any:
+    """A schema without the titles that pydantic adds, and with short nullables; `named` says that keys are names."""
+    if isinstance(schema, list):
+        return [_trimmed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if not named and [*schema.get("anyOf", [])][1:] == [{"type": "null"}]:
+        inner = _trimmed(schema["anyOf"][0])
+        if "enum" in inner:
+            return {"enum": [*inner["enum"], None]}
+        return inner | {"type": [inner["type"], "null"]}
+    return {
+        key: _trimmed(value, named=key in ("properties", "$defs") and not named)
+        for key, value in schema.items()
+        if named or key != "title"
+    }
+
+
+def explain(error: ValidationError, tool: Tool) -> str:
+    """Bad arguments, one line each: which, what is allowed, what was given."""
+    allowed = tool.parameters["properties"]
+    lines = [_line(detail, allowed) for detail in error.errors(include_url=False)]
+    return "\n".join([f"{tool.name} was not carried out; nothing was sent. To mend:", *dict.fromkeys(lines)])
+
+
+_WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "missing": lambda _: "is required",
+    "string_type": lambda _: "must be text",
+    "string_too_short": lambda _: "must not be empty",
+    "value_error": lambda context: str(context["error"]),
+    "bool_type": lambda _: "must be true or false",
+    "bool_parsing": lambda _: "must be true or false",
+    "greater_than_equal": lambda context: f"must be at least {context['ge']}",
+    "less_than_equal": lambda context: f"must be at most {context['le']}",
+}
+
+
+def _line(detail: ErrorDetails, allowed: dict[str, Any]) -> str:
+    name = str(detail["loc"][0]) if detail["loc"] else "arguments"
+    kind, given = detail["type"], detail.get("input")
+    if kind == "extra_forbidden":
+        close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+        return f"- {name}: no such argument; " + (
+            f"did you mean {close[0]}?" if close else f"there are {', '.join(allowed)}"
+        )
+    if kind == "string_too_long":
+        return f"- {name}: has {len(str(given))} characters; at most {detail['ctx']['max_length']} are allowed"
+    if kind == "literal_error":
+        words = f"must be {one_of(tuple(allowed[name].get('enum', [allowed[name].get('const')])))}"
+    elif kind.startswith("int_"):
+        words = "must be a whole number"
+    else:
+        words = _WORDS[kind](detail.get("ctx", {})) if kind in _WORDS else detail["msg"][0].lower() + detail["msg"][1:]
+    return f"- {name}: {words}" + ("" if kind == "missing" else f" (got {_short(given)})")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+VideoState = Literal["Submitting", "Unconfirmed", "Processing", "Success", "Failed", "Refused"]

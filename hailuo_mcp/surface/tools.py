@@ -1,0 +1,220 @@
+"""The tools: read the arguments, call the studio, phrase the answer."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from mcp.server.mcpserver import Context
+from mcp_types import CallToolResult, ResourceLink
+
+from hailuo_mcp.app import App
+from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, Status
+from hailuo_mcp.surface.contract import (
+    FileId,
+    FileName,
+    FirstFrame,
+    Generated,
+    HailuoTool,
+    LastFrame,
+    Link,
+    MaybeTaskId,
+    Prompt,
+    Quality,
+    Saved,
+    Seconds,
+    StatusOf,
+    Take,
+    TaskId,
+    WaitSeconds,
+    answer,
+)
+
+if TYPE_CHECKING:
+    from hailuo_mcp.journal import Video
+
+DOWNLOAD_WAIT_SECONDS = 45.0  # below the 60 s after which many hosts give up on a call
+_STATUS: dict[str, Status] = {"Processing": "Processing", "Success": "Success", "Failed": "Failed"}
+
+
+class Tools:
+    """The tools over one app."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def all(self) -> list[HailuoTool]:
+        """Every tool with its title and true hints."""
+        return [
+            HailuoTool.of(
+                self.generate_video, "Generate a video", read_only=False, destructive=False, idempotent=False
+            ),
+            HailuoTool.of(self.check_status, "Check a video", read_only=True),
+            HailuoTool.of(self.get_download_url, "Get a download link", read_only=True),
+            HailuoTool.of(self.download_video, "Save a video", read_only=False, destructive=False, idempotent=True),
+        ]
+
+    async def generate_video(
+        self,
+        prompt: Prompt,
+        first_frame_image: FirstFrame = "",
+        last_frame_image: LastFrame = "",
+        duration: Seconds = DEFAULT_DURATION,
+        resolution: Quality = DEFAULT_RESOLUTION,
+        prompt_optimizer: bool = True,
+        aigc_watermark: bool = False,
+        take: Take = 1,
+    ) -> Annotated[CallToolResult, Generated]:
+        """Make a video from a first and/or last picture. COSTS MONEY: call once for each video wanted.
+
+        Give frames as paths or URLs, never as pasted bytes. Returns a task_id at once; the video takes 1-5 minutes.
+        Next: check_status. The same request is not paid twice while it is under way.
+        """
+        from hailuo_mcp.studio import Request
+
+        studio = await self._app.studio()
+        done = await studio.generate(
+            Request(
+                prompt,
+                first_frame_image,
+                last_frame_image,
+                duration,
+                resolution,
+                prompt_optimizer,
+                aigc_watermark,
+                take,
+            )
+        )
+        task_id = str(done.video.task_id)
+        lines = [
+            f"This request is already under way as task {task_id}; nothing more was paid. Pass take={take + 1} for "
+            "another one."
+            if done.already
+            else f"Submitted and paid for: task {task_id}.",
+            f"The prompt was sent as: {done.prompt}" if done.prompt != prompt else "",
+            *(f"Note: {warning}" for warning in done.warnings),
+            f'It takes 1-5 minutes. Next: check_status(task_id="{task_id}", wait_seconds=45), again until it ends.',
+        ]
+        result = Generated(
+            task_id=task_id,
+            status=_STATUS.get(done.video.state, "Processing"),
+            prompt=done.prompt,
+            already_submitted=done.already,
+            warnings=list(done.warnings),
+        )
+        return answer("\n".join(filter(None, lines)), result)
+
+    async def check_status(
+        self, ctx: Context[Any, Any], task_id: MaybeTaskId = "", wait_seconds: WaitSeconds = 0
+    ) -> Annotated[CallToolResult, StatusOf]:
+        """See how a video stands; free. wait_seconds=45 waits for its end. Next: download_video."""
+        studio = await self._app.studio()
+        if not task_id:
+            return _under_way(await studio.under_way())
+        video = await studio.status(task_id, wait_seconds, _progress(ctx, wait_seconds))
+        result = StatusOf(
+            task_id=str(video.task_id),
+            status=_STATUS[video.state],
+            upstream_status=video.upstream_status,
+            file_id=video.file_id,
+            video_width=video.video_width,
+            video_height=video.video_height,
+            failure=video.failure if video.state == "Failed" else None,
+            path=video.path,
+            under_way=None,
+        )
+        return answer(_status_words(video), result)
+
+    async def get_download_url(self, task_id: TaskId, file_id: FileId = "") -> Annotated[CallToolResult, Link]:
+        """Get a fresh, expiring link to a finished video; free."""
+        studio = await self._app.studio()
+        video, link = await studio.link(task_id, file_id or None)
+        expires = _iso(link.expires_at)
+        result = Link(
+            task_id=str(video.task_id),
+            file_id=link.file_id,
+            download_url=link.download_url,
+            filename=link.filename,
+            expires_at=expires,
+        )
+        until = f"It works until {expires}." if expires else "It works for a limited time."
+        return answer(f"Download link of task {video.task_id}: {link.download_url}\n{until}", result)
+
+    async def download_video(
+        self,
+        ctx: Context[Any, Any],
+        task_id: TaskId,
+        filename: FileName = "",
+    ) -> Annotated[CallToolResult, Saved]:
+        """Save a finished video as MP4 in the output folder, checked to be complete; never over another file."""
+        studio = await self._app.studio()
+        video = await studio.download(
+            task_id, filename.strip() or None, DOWNLOAD_WAIT_SECONDS, _progress(ctx, DOWNLOAD_WAIT_SECONDS)
+        )
+        result = Saved(
+            task_id=str(video.task_id),
+            path=video.path,
+            bytes=video.bytes if video.path else None,
+            video_width=video.video_width,
+            video_height=video.video_height,
+        )
+        if not video.path:
+            return answer(
+                f"Video {video.task_id} is still being downloaded; that goes on by itself. Call download_video again "
+                "in a minute to see where it is.",
+                result,
+            )
+        path = Path(video.path)
+        link = ResourceLink(
+            type="resource_link", uri=path.as_uri(), name=path.name, mime_type="video/mp4", size=video.bytes
+        )
+        return answer(f"Saved: {path} ({(video.bytes or 0) / 1e6:.1f} MB)", result, link)
+
+
+def _status_words(video: "Video") -> str:
+    """What a person wants to know of a video, and the next step."""
+    task = f"Task {video.task_id}"
+    if video.state == "Failed":
+        return f"{task} failed: {video.failure}"
+    if video.state != "Success":
+        finer = f" ({video.upstream_status})" if video.upstream_status not in (None, "Processing") else ""
+        return (
+            f"{task} is still processing{finer}. Nothing is lost by waiting: call check_status with wait_seconds=45 "
+            "again."
+        )
+    size = f", {video.video_width}x{video.video_height}" if video.video_width and video.video_height else ""
+    if video.path:
+        return f"{task} is finished{size}. The video is at {video.path}"
+    return (
+        f'{task} is finished{size}. Next: download_video(task_id="{video.task_id}") saves it, or get_download_url for '
+        "a link."
+    )
+
+
+def _under_way(videos: "list[Video]") -> CallToolResult:
+    lines = [
+        f"- {video.task_id or f'record {video.id}'}: {video.upstream_status or video.state}, "
+        f"{video.intent.prompt[:60] if video.intent else 'submitted elsewhere'}"
+        for video in videos
+    ]
+    rows = [
+        {"task_id": video.task_id, "record": video.id, "state": video.state, "created_at": _iso(video.created_at)}
+        for video in videos
+    ]
+    text = "\n".join([f"{len(videos)} under way:", *lines]) if videos else "No video is under way."
+    return answer(text, StatusOf.model_construct(**dict.fromkeys(StatusOf.model_fields), under_way=rows))
+
+
+def _progress(ctx: Context[Any, Any], total: float) -> Callable[[float, "Video"], Awaitable[None]]:
+    async def tell(waited: float, video: "Video") -> None:
+        await ctx.report_progress(waited, total, f"{video.upstream_status or video.state}, {waited:.0f} s")
+
+    return tell
+
+
+def _iso(epoch: float | None) -> str | None:
+    """Epoch seconds as UTC in ISO 8601; None for what no calendar holds."""
+    try:
+        return None if epoch is None else datetime.fromtimestamp(epoch, UTC).isoformat().replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):
+        return None

@@ -1,0 +1,104 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from hailuo_mcp import files
+from hailuo_mcp.errors import RequestRejected
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    (allowed / "a picture.jpg").write_bytes(b"inside")
+    (tmp_path / "secret.jpg").write_bytes(b"outside")
+    return allowed
+
+
+@pytest.mark.parametrize("way", ["{}", "'{}'", ' "{}" ', "file://{}"])
+def test_a_path_is_read_as_people_write_it(folder: Path, way: str) -> None:
+    text = way.format((folder / "a picture.jpg").as_posix())
+    with files.open_confined(text, [folder]) as file:
+        assert file.read() == b"inside"
+
+
+@pytest.mark.parametrize("escape", ["../secret.jpg", "../allowed/../secret.jpg", "link.jpg", "sub/link.jpg"])
+def test_no_road_leads_out_of_the_allowed_folders(folder: Path, escape: str) -> None:
+    (folder / "link.jpg").symlink_to(folder.parent / "secret.jpg")
+    (folder / "sub").symlink_to(folder.parent)
+    (folder.parent / "link.jpg").symlink_to(folder.parent / "secret.jpg")
+    with pytest.raises(RequestRejected, match="outside the allowed folders"):
+        files.open_confined(f"{folder}/{escape}", [folder])
+
+
+def test_a_folder_whose_name_starts_the_same_is_not_allowed(folder: Path) -> None:
+    other = folder.with_name("allowed-not")
+    other.mkdir()
+    (other / "x.jpg").write_bytes(b"x")
+    with pytest.raises(RequestRejected, match="outside"):
+        files.open_confined(str(other / "x.jpg"), [folder])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x.jpg", "not a full path"),
+        ("{}/none.jpg", "does not exist"),
+        ("{}", "is not a file|cannot be opened"),
+        ("~no-such-person/x", "not a full path"),
+    ],
+)
+def test_what_cannot_be_read_is_said(folder: Path, text: str, words: str) -> None:
+    with pytest.raises(RequestRejected, match=words):
+        files.open_confined(text.format(folder), [folder])
+
+
+def test_without_allowed_folders_no_path_is_read(folder: Path) -> None:
+    with pytest.raises(RequestRejected, match="HAILUO_ALLOWED_DIRS"):
+        files.open_confined(str(folder / "a picture.jpg"), [])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs in folders")
+def test_a_pipe_does_not_hang_the_server(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.jpg")
+    with pytest.raises(RequestRejected, match="not a file"):
+        files.open_confined(str(folder / "pipe.jpg"), [folder])
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("clip", "clip.mp4"), ("clip.MP4", "clip.mp4"), ("日落 1.5", "日落 1.5.mp4")]
+)
+def test_a_file_name_gets_its_ending(given: str, name: str) -> None:
+    assert files.video_name(given) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x.mp4", "a/b.mp4", "a\\b.mp4", "C:x.mp4", "/etc/x.mp4", ".hidden.mp4", ".mp4", "nul.mp4", "COM1", "x.mov",
+     "a\x00b", "x" * 300, "x .mp4", "..", "a\nb"],
+)  # fmt: skip
+def test_a_name_that_is_no_plain_name_is_refused(name: str) -> None:
+    with pytest.raises(RequestRejected, match="filename"):
+        files.video_name(name)
+
+
+def test_a_draft_never_takes_the_place_of_another_file(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"mine")
+    with files.draft(tmp_path, "clip.mp4") as draft:
+        draft.path.write_bytes(b"new")
+        published = draft.publish()
+    assert published.name == "clip-2.mp4"
+    assert (tmp_path / "clip.mp4").read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip-2.mp4", "clip.mp4"]
+
+
+def test_a_failed_draft_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fill_the_disk() -> None:
+        with files.draft(tmp_path, "clip.mp4") as draft:
+            draft.path.write_bytes(b"half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="full"):
+        fill_the_disk()
+    assert list(tmp_path.iterdir()) == []
