@@ -43,12 +43,12 @@ def _server(base_url: str, folder: Path) -> StdioServerParameters:
 
 
 async def _make_video(client: Client, say: Callable[[str], None]) -> Path:
-    async def progress(_done: float, _total: float | None, message: str | None) -> None:
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
         say(f"     ... {message}")
 
     async def call(tool: str, **arguments: Any) -> dict[str, Any]:
         say(f"\n  -> {tool}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})")
-        result = await client.call_tool(tool, arguments, progress_callback=progress)
+        result = await client.call_tool(tool, arguments, progress_callback=tell)
         say("  <- " + _text(result).replace("\n", "\n     "))
         if result.is_error or result.structured_content is None:
             raise SystemExit(1)

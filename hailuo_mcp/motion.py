@@ -116,7 +116,7 @@ def starts(places: Sequence[float]) -> list[float]:
 def journey(cues: Sequence[tuple[float, Sequence[str]]], frames: int, seconds: float) -> list[View]:
     """The view at each frame; `cues` are the place in the prompt (0 to 1) and the English names that act together."""
     begins = starts([place for place, _ in cues])
-    ends = [*begins[1:], 1.0]
+    ends = [*begins[1:], 1.0][: len(begins)]
     ways = [[_WAYS[name] for name in names] for _, names in cues]
     path = []
     for frame in range(frames):

@@ -13,6 +13,7 @@ from hailuo_mcp.settings import Settings, Transport
 from hailuo_mcp.surface.prompts import add_prompts
 from hailuo_mcp.surface.resources import add_resources
 from hailuo_mcp.surface.tools import Tools
+from hailuo_mcp.surface.updates import Updates
 
 VERSION = importlib.metadata.version("hailuo-mcp")
 GRACE_SECONDS = 2  # for calls in flight when an HTTP server stops
@@ -32,6 +33,8 @@ def build_server(
 ) -> "MCPServer[None]":
     """The server over one app; nothing is opened before it runs."""
     app = App(settings, transport, clock=clock, sleep=sleep)
+    updates = Updates()
+    app.announce = updates.announce
 
     @asynccontextmanager
     async def lifespan(_: "MCPServer[None]") -> AsyncIterator[None]:
@@ -49,7 +52,9 @@ def build_server(
         tools=list(Tools(app).all()),
         lifespan=lifespan,
         log_level=settings.log_level,
+        subscriptions=updates.bus,
     )
+    updates.serve_older_clients(server)
     add_resources(server, app)
     add_prompts(server)
     return server
@@ -60,7 +65,7 @@ async def serve_http(server: "MCPServer[None]", host: str, port: int) -> None:
     import uvicorn
     from starlette.responses import PlainTextResponse
 
-    @server.custom_route("/healthz", ["GET"])
+    @server.custom_route("/healthz", ["GET"])  # type: ignore[untyped-decorator]
     async def healthz(_: object) -> PlainTextResponse:
         return PlainTextResponse("ok")
 

@@ -3,7 +3,7 @@
 import io
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 import av
-from av.container import InputContainer
-from av.video.reformatter import Colorspace, ColorRange
+from av.container import InputContainer, OutputContainer
+from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps, ImageStat
 
@@ -60,17 +60,298 @@ def render_animatic(
     characters until the next one. The picture is flat: a pan looks like a truck, a tilt like a pedestal.
     """
     frames = max(round(seconds * fps), 1)
-    cues = [
-        (move.at / max(prompt_length, 1), tuple(command.english for command in move.commands)) for move in moves
-    ]
+    cues = [(move.at / max(prompt_length, 1), [command.english for command in move.commands]) for move in moves]
     shots = _shots(first, last, motion.journey(cues, frames, seconds), size)
     strip = _caption_strip(caption, size)
 
     def draw(at: int) -> list[Image.Image]:
-        return _compose(shots, at, strip if 0 < at < frames - 1 else None)
+        planes = _blended(shots, at, frames)
+        if strip and 0 < at < frames - 1:
+            for plane, (color, mask, corner) in zip(planes, strip, strict=True):
+                plane.paste(color, corner, mask)
+        return planes
 
-    with av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+    with (
+        ThreadPoolExecutor(_THREADS) as pool,
+        av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as container,
+    ):
         stream = _add_stream(container, size, fps)
-        for at, planes in enumerate(_ahead(draw, frames)):
+        for at, planes in enumerate(_ahead(pool, draw, frames)):
             container.mux(stream.encode(_video_frame(planes, at, size)))
         container.mux(stream.encode(None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    """A picture with mirrored margins, as its Y, U and V planes, and the box of it that each video frame shows."""
+
+    planes: list[Image.Image]
+    boxes: list[tuple[float, float, float, float]]  # pixels of the Y plane
+    size: tuple[int, int]
+
+    def draw(self, at: int) -> list[Image.Image]:
+        width, height = self.size
+        drawn = []
+        for plane, step in zip(self.planes, (1, 2, 2), strict=True):
+            left, top, right, bottom = (edge / step for edge in self.boxes[at])
+            # Pillow refuses a box that leaves the picture by a rounding error.
+            box = (max(left, 0.0), max(top, 0.0), min(right, float(plane.width)), min(bottom, float(plane.height)))
+            drawn.append(plane.resize((width // step, height // step), Image.Resampling.BILINEAR, box))
+        return drawn
+
+
+def _shots(
+    first: Image.Image | None, last: Image.Image | None, path: list[motion.View], size: tuple[int, int]
+) -> list[_Shot]:
+    frames = len(path)
+    seen = [range(frames)] * 2
+    if first and last:
+        seen = [range(math.ceil(frames * _DISSOLVE[1])), range(int(frames * _DISSOLVE[0]), frames)]
+    if not first and not last:
+        first = _card(size)
+    pictures = [
+        (picture, rest, visible)
+        for picture, rest, visible in zip((first, last), (0, frames - 1), seen, strict=True)
+        if picture
+    ]
+    path = motion.reined_in(path, [(rest, visible) for _, rest, visible in pictures])
+    return [_shot(picture, [view.seen_from(path[rest]) for view in path], size) for picture, rest, _ in pictures]
+
+
+def _shot(picture: Image.Image, views: list[motion.View], size: tuple[int, int]) -> _Shot:
+    width, height = size
+    across, down = (math.ceil(side * motion.MARGIN / 2) * 2 for side in size)
+    planes = _planes(_with_margins(_covering(picture, size), across, down))
+    boxes = [
+        (across + left * width, down + top * height, across + right * width, down + bottom * height)
+        for left, top, right, bottom in (view.box() for view in views)
+    ]
+    return _Shot(planes, boxes, size)
+
+
+def _covering(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture in RGB, its middle filling that size; what is transparent becomes white."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return ImageOps.fit(picture.convert("RGB"), size, Image.Resampling.LANCZOS)
+
+
+def _with_margins(picture: Image.Image, across: int, down: int) -> Image.Image:
+    """Mirrored borders, so that a move never shows an edge."""
+    width, height = picture.size
+    wide = Image.new("RGB", (width + 2 * across, height + 2 * down))
+    wide.paste(picture, (across, down))
+    mirrored = ImageOps.mirror(picture)
+    wide.paste(mirrored.crop((width - across, 0, width, height)), (0, down))
+    wide.paste(mirrored.crop((0, 0, across, height)), (across + width, down))
+    flipped = ImageOps.flip(wide.crop((0, down, wide.width, down + height)))
+    wide.paste(flipped.crop((0, height - down, wide.width, height)), (0, 0))
+    wide.paste(flipped.crop((0, 0, wide.width, down)), (0, down + height))
+    return wide
+
+
+def _card(size: tuple[int, int]) -> Image.Image:
+    """A picture for a shot that has none: soft colours that show which way the camera goes."""
+    across, down = Image.linear_gradient("L").rotate(90), Image.linear_gradient("L")
+    return Image.merge("RGB", (across, down, Image.radial_gradient("L"))).resize(size, Image.Resampling.BICUBIC)
+
+
+def _planes(picture: Image.Image) -> list[Image.Image]:
+    rgb: av.VideoFrame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
+    frame = rgb.reformat(
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG,
+    )
+    return [
+        Image.frombytes("L", (plane.width, plane.height), bytes(plane), "raw", "L", plane.line_size)
+        for plane in frame.planes
+    ]
+
+
+def _blended(shots: list[_Shot], at: int, frames: int) -> list[Image.Image]:
+    start, end = _DISSOLVE
+    share = min(max((at / max(frames - 1, 1) - start) / (end - start), 0.0), 1.0)
+    if len(shots) == 1 or share in (0, 1):
+        return shots[-1 if share else 0].draw(at)
+    share = share * share * (3 - 2 * share)
+    return [Image.blend(old, new, share) for old, new in zip(shots[0].draw(at), shots[1].draw(at), strict=True)]
+
+
+def _caption_strip(caption: str, size: tuple[int, int]) -> list[tuple[Image.Image, Image.Image, tuple[int, int]]]:
+    """For each plane what to paste, through which mask, and where. Pillow's own font draws Latin letters only."""
+    for command in camera.COMMANDS:
+        caption = caption.replace(command.text, command.english)
+    text = " ".join(caption.encode("ascii", "ignore").decode().split())
+    if not text:
+        return []
+    width, height = size
+    strip = max(height // 36, 7) * 2
+    font = ImageFont.load_default(strip * 0.62)
+    text = text[: width // 2]
+    while text and font.getlength(text) > width - strip:
+        text = text[:-1]
+    letters = Image.new("L", (width, strip))
+    ImageDraw.Draw(letters).text((strip // 2, strip // 2), text, fill=255, font=font, anchor="lm")
+    luma = letters.point(lambda level: 16 + level * 219 // 255)
+    veil = ImageChops.lighter(letters, Image.new("L", letters.size, 150))
+    small = (width // 2, strip // 2)
+    gray, thin = Image.new("L", small, 128), veil.resize(small, Image.Resampling.BOX)
+    return [(luma, veil, (0, height - strip)), *[(gray, thin, (0, (height - strip) // 2))] * 2]
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, draw: Callable[[int], list[Image.Image]], frames: int
+) -> Iterator[list[Image.Image]]:
+    """Each frame's planes in order, a few of them drawn while the encoder works."""
+    waiting: deque[Future[list[Image.Image]]] = deque()
+    for at in range(frames):
+        waiting.append(pool.submit(draw, at))
+        if len(waiting) > 2 * _THREADS:
+            yield waiting.popleft().result()
+    for future in waiting:
+        yield future.result()
+
+
+def _add_stream(container: OutputContainer, size: tuple[int, int], fps: int) -> VideoStream:
+    preset = "ultrafast" if size[0] * size[1] <= _TINY_PIXELS else "veryfast"
+    stream = container.add_stream("libx264", rate=fps, options={"preset": preset, "threads": str(_THREADS)})
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    context.color_range = _LIMITED
+    return stream
+
+
+def _video_frame(planes: list[Image.Image], at: int, size: tuple[int, int]) -> av.VideoFrame:
+    frame = av.VideoFrame(*size, "yuv420p")
+    frame.pts = at
+    for target, plane in zip(frame.planes, planes, strict=True):
+        # The stride makes Pillow pad each row as the encoder wants it.
+        target.update(plane.tobytes("raw", "L", target.line_size, 1))
+    return frame
+
+
+def read_frame(path: Path, which: Which | float) -> Image.Image:
+    """The exact first or last frame, or the one shown at that second (clamped to the clip), in RGB."""
+    with _opened(path) as (container, stream):
+        if which == "first" or (which != "last" and not which > 0):
+            return _image(next(container.decode(stream)))
+        until = math.inf if which == "last" else float(which)
+        _seek(container, stream, until)
+        shown = None
+        for frame in container.decode(stream):
+            if shown and _second(frame, stream) > until + 1e-6:
+                break
+            shown = frame
+        if shown is None:
+            raise Unreadable(f"{path.name} cannot be read as a video: no picture can be decoded.")
+        return _image(shown)
+
+
+def contact_sheet(
+    path: Path, frames: int = 9, *, long_edge: int = 1568, max_bytes: int = 200_000
+) -> tuple[bytes, list[float]]:
+    """A JPEG grid of frames spread evenly from the first to the last, and each one's second.
+
+    `long_edge` in pixels; quality, then size, go down until the JPEG has at most `max_bytes`.
+    """
+    with _opened(path) as (container, stream):
+        columns = math.ceil(math.sqrt(frames))
+        tiles = list(_spread(container, stream, frames, long_edge // columns))
+    if not tiles:
+        raise Unreadable(f"{path.name} cannot be read as a video: no picture can be decoded.")
+    width, height = tiles[0][1].size
+    sheet = Image.new("RGB", (width * min(columns, len(tiles)), height * math.ceil(len(tiles) / columns)), "white")
+    for index, (second, tile) in enumerate(tiles):
+        _stamp(tile, f"{second:.1f} s")
+        sheet.paste(tile, (index % columns * width, index // columns * height))
+    return _small_jpeg(sheet, max_bytes), [second for second, _ in tiles]
+
+
+def likeness(a: Image.Image, b: Image.Image) -> float:
+    """How alike two pictures look: 1 the same, 0 as different as unrelated photographs (or more).
+
+    The mean difference of brightness and colour between small blurred copies, so grain and compression do not
+    count; `b` is cropped to the shape of `a` first.
+    """
+    width, height = a.size
+    small = (max(64 * width // max(a.size), 1), max(64 * height // max(a.size), 1))
+    a, b = (_covering(picture, small).filter(ImageFilter.GaussianBlur(1)).convert("YCbCr") for picture in (a, b))
+    luma, blue, red = ImageStat.Stat(ImageChops.difference(a, b)).mean
+    # Colour differences span half as far as those of brightness in photographs, and count as much together.
+    return max(0.0, 1 - (luma + blue + red) / _UNRELATED)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The MP4 file and its video; whatever is wrong with the content becomes `Unreadable`."""
+    path.stat()  # a missing file is an OSError of its own, not an unreadable video
+    try:
+        # Never by auto-detection: a text file named .mp4 could open other files.
+        with av.open(str(path), format="mp4") as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            yield container, stream
+    except (av.FFmpegError, IndexError, StopIteration) as error:
+        raise Unreadable(f"{path.name} cannot be read as a video; it is damaged or of another kind.") from error
+
+
+def _seek(container: InputContainer, stream: VideoStream, second: float) -> None:
+    """Go to the last keyframe at or before that second."""
+    begin, length = stream.start_time or 0, stream.duration or 0
+    offset = begin + length
+    if stream.time_base and second < length * stream.time_base:
+        offset = begin + int(second / stream.time_base)
+    container.seek(offset, stream=stream)
+
+
+def _second(frame: av.VideoFrame, stream: VideoStream) -> float:
+    return float(((frame.pts or 0) - (stream.start_time or 0)) * (stream.time_base or 0))
+
+
+def _image(frame: av.VideoFrame, size: tuple[int, int] | None = None) -> Image.Image:
+    """RGB, scaled to that size. Untagged video is read as players do: BT.709 for high definition, else BT.601."""
+    width, height = size or (frame.width, frame.height)
+    space = None
+    if frame.colorspace == _UNTAGGED:
+        space = Colorspace.ITU709 if min(frame.width, frame.height) > 576 else Colorspace.ITU601
+    image: Image.Image = frame.to_image(  # type: ignore[no-untyped-call]
+        width=width, height=height, src_colorspace=space
+    )
+    return image
+
+
+def _spread(
+    container: InputContainer, stream: VideoStream, wanted: int, edge: int
+) -> Iterator[tuple[float, Image.Image]]:
+    total = stream.frames
+    count = min(wanted, total)
+    indices = {round(i * (total - 1) / max(count - 1, 1)) for i in range(count)}
+    scale = min(1.0, edge / max(stream.width, stream.height))
+    size = (max(round(stream.width * scale), 1), max(round(stream.height * scale), 1))
+    for index, frame in enumerate(container.decode(stream)):
+        if index in indices:
+            yield round(_second(frame, stream), 3), _image(frame, size)
+
+
+def _stamp(tile: Image.Image, text: str) -> None:
+    """Write the time into the tile's upper left corner."""
+    draw = ImageDraw.Draw(tile)
+    font = ImageFont.load_default(max(tile.height / 14, 10))
+    _, _, right, bottom = draw.textbbox((4, 3), text, font=font)
+    draw.rectangle((0, 0, right + 4, bottom + 3), fill="black")
+    draw.text((4, 3), text, fill="white", font=font)
+
+
+def _small_jpeg(sheet: Image.Image, max_bytes: int) -> bytes:
+    while True:
+        for quality in range(80, 30, -10):
+            out = io.BytesIO()
+            sheet.save(out, "JPEG", quality=quality, optimize=True)
+            if out.tell() <= max_bytes or max(sheet.size) < 64:
+                return out.getvalue()
+        sheet = sheet.resize((sheet.width * 4 // 5, sheet.height * 4 // 5), Image.Resampling.BOX)

@@ -14,7 +14,7 @@ LEVELS = [
     {"collector"},
     {"studio"},
     {"app"},
-    {"surface.contract"},
+    {"surface.contract", "surface.updates"},
     {"surface.tools", "surface.resources", "surface.prompts"},
     {"server"},
     {"demo"},

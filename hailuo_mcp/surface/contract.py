@@ -3,7 +3,8 @@
 import difflib
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
@@ -14,6 +15,9 @@ from pydantic_core import ErrorDetails
 
 from hailuo_mcp.errors import HailuoError
 from hailuo_mcp.rules import PROMPT_MAX_CHARACTERS, WAIT_MAX_SECONDS, Duration, Resolution, Status, one_of
+
+if TYPE_CHECKING:
+    from hailuo_mcp.journal import Video
 
 TAKES_MAX = 999
 
@@ -77,6 +81,9 @@ WaitSeconds = Annotated[int, Field(ge=0, le=WAIT_MAX_SECONDS), BeforeValidator(_
 Take = Annotated[
     int, Field(ge=1, le=TAKES_MAX, description="Raise by 1 to pay for the same again"), BeforeValidator(_number)
 ]
+VideoState = Literal["", "Submitting", "Unconfirmed", "Processing", "Success", "Failed", "Refused"]
+Limit = Annotated[int, Field(ge=1, le=50), BeforeValidator(_number)]
+Cursor = Annotated[str, BeforeValidator(_text)]
 FileName = Annotated[str, Field(description="Such as dandelion.mp4"), BeforeValidator(_text)]
 
 
@@ -98,6 +105,11 @@ class StatusOf(BaseModel):
     failure: str | None
     path: str | None
     under_way: list[dict[str, Any]] | None
+
+
+class VideoList(BaseModel):
+    videos: list[dict[str, Any]]
+    next_cursor: str | None
 
 
 class Link(BaseModel):
@@ -158,7 +170,7 @@ class HailuoTool(Tool):
 
 
 def _hints(hints: dict[str, bool]) -> ToolAnnotations:
-    return ToolAnnotations(**{f"{name}_hint": value for name, value in hints.items()})  # type: ignore[arg-type]
+    return ToolAnnotations(**{f"{name}_hint": value for name, value in hints.items()})
 
 
 def _trimmed(schema: Any, *, named: bool = False) -> Any:
@@ -222,4 +234,23 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-VideoState = Literal["Submitting", "Unconfirmed", "Processing", "Success", "Failed", "Refused"]
+def row(video: "Video") -> dict[str, Any]:
+    """One video as compact data; `record` is the journal's own id, for requests that have no task_id."""
+    facts = {
+        "task_id": video.task_id,
+        "record": None if video.task_id else video.id,
+        "state": video.state,
+        "created_at": iso(video.created_at),
+        "prompt": video.intent.prompt[:120] if video.intent else None,
+        "path": video.path,
+        "failure": video.failure,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def iso(epoch: float | None) -> str | None:
+    """Epoch seconds as UTC in ISO 8601; None for what no calendar holds."""
+    try:
+        return None if epoch is None else datetime.fromtimestamp(epoch, UTC).isoformat().replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):
+        return None

@@ -1,13 +1,23 @@
 """What an assistant can read: the camera commands and the limits, from the values that are enforced."""
 
+import dataclasses
 import json
+from typing import TYPE_CHECKING
 
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from mcp_types import Completion, CompletionArgument, CompletionContext, PromptReference, ResourceTemplateReference
 
 from hailuo_mcp import camera, rules
 from hailuo_mcp.app import App
+from hailuo_mcp.errors import NotFound
+from hailuo_mcp.surface.contract import iso, row
+from hailuo_mcp.surface.updates import VIDEOS
 
+if TYPE_CHECKING:
+    from hailuo_mcp.journal import Video
+
+RECENT = 20
 JSON = "application/json"
 
 
@@ -48,7 +58,27 @@ def add_resources(server: "MCPServer[None]", app: App) -> None:
     def limits() -> str:
         return _json(limit_table())
 
-    @server.completion()
+    @server.resource(
+        VIDEOS, name="videos", title="Videos", description="The newest videos and where they are", mime_type=JSON
+    )
+    async def videos() -> str:
+        newest, _ = await (await app.studio()).recent(limit=RECENT)
+        return _json([row(video) for video in newest])
+
+    @server.resource(
+        f"{VIDEOS}/{{task_id}}",
+        name="video",
+        title="One video",
+        description="What was asked of a video, how it stands, where its file is",
+        mime_type=JSON,
+    )
+    async def video(task_id: str) -> str:
+        try:
+            return _json(record(await (await app.studio()).find(task_id)))
+        except NotFound as error:
+            raise ResourceNotFoundError(str(error)) from error
+
+    @server.completion()  # type: ignore[no-untyped-call, untyped-decorator]
     async def complete(
         ref: PromptReference | ResourceTemplateReference,
         argument: CompletionArgument,
@@ -62,7 +92,18 @@ def add_resources(server: "MCPServer[None]", app: App) -> None:
             return _starting_with(argument.value, list(rules.RESOLUTIONS))
         if isinstance(ref, PromptReference) and argument.name == "duration":
             return _starting_with(argument.value, list(map(str, rules.DURATIONS)))
+        if isinstance(ref, ResourceTemplateReference) and argument.name == "task_id":
+            newest, _ = await (await app.studio()).recent(limit=100)
+            return _starting_with(argument.value, [video.task_id for video in newest if video.task_id])
         return None
+
+
+def record(video: "Video") -> dict[str, object]:
+    """Everything that may be known of a video; not its link, which opens it to anyone."""
+    facts = dataclasses.asdict(video)
+    del facts["download_url"]
+    facts |= {name: iso(facts[name]) for name in ("created_at", "updated_at", "expires_at")}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def limit_table() -> dict[str, object]:

@@ -1,7 +1,6 @@
 """The tools: read the arguments, call the studio, phrase the answer."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +10,14 @@ from mcp_types import CallToolResult, ResourceLink
 from hailuo_mcp.app import App
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, Status
 from hailuo_mcp.surface.contract import (
+    Cursor,
     FileId,
     FileName,
     FirstFrame,
     Generated,
     HailuoTool,
     LastFrame,
+    Limit,
     Link,
     MaybeTaskId,
     Prompt,
@@ -26,8 +27,12 @@ from hailuo_mcp.surface.contract import (
     StatusOf,
     Take,
     TaskId,
+    VideoList,
+    VideoState,
     WaitSeconds,
     answer,
+    iso,
+    row,
 )
 
 if TYPE_CHECKING:
@@ -45,13 +50,13 @@ class Tools:
 
     def all(self) -> list[HailuoTool]:
         """Every tool with its title and true hints."""
+        paid = {"read_only": False, "destructive": False, "idempotent": False}
         return [
-            HailuoTool.of(
-                self.generate_video, "Generate a video", read_only=False, destructive=False, idempotent=False
-            ),
+            HailuoTool.of(self.generate_video, "Generate a video", **paid),
             HailuoTool.of(self.check_status, "Check a video", read_only=True),
             HailuoTool.of(self.get_download_url, "Get a download link", read_only=True),
-            HailuoTool.of(self.download_video, "Save a video", read_only=False, destructive=False, idempotent=True),
+            HailuoTool.of(self.download_video, "Save a video", **paid | {"idempotent": True}),
+            HailuoTool.of(self.list_videos, "List videos", read_only=True, open_world=False),
         ]
 
     async def generate_video(
@@ -129,7 +134,7 @@ class Tools:
         """Get a fresh, expiring link to a finished video; free."""
         studio = await self._app.studio()
         video, link = await studio.link(task_id, file_id or None)
-        expires = _iso(link.expires_at)
+        expires = iso(link.expires_at)
         result = Link(
             task_id=str(video.task_id),
             file_id=link.file_id,
@@ -170,6 +175,17 @@ class Tools:
         )
         return answer(f"Saved: {path} ({(video.bytes or 0) / 1e6:.1f} MB)", result, link)
 
+    async def list_videos(
+        self, state: VideoState = "", limit: Limit = 10, cursor: Cursor = ""
+    ) -> Annotated[CallToolResult, VideoList]:
+        """List earlier videos, newest first: what was asked, how it stands, where the file is."""
+        studio = await self._app.studio()
+        videos, following = await studio.recent(state or None, limit, cursor or None)
+        text = "\n".join(map(_row_words, videos)) or "There are no videos."
+        if following:
+            text += f'\nMore: list_videos(cursor="{following}")'
+        return answer(text, VideoList(videos=list(map(row, videos)), next_cursor=following))
+
 
 def _status_words(video: "Video") -> str:
     """What a person wants to know of a video, and the next step."""
@@ -192,17 +208,16 @@ def _status_words(video: "Video") -> str:
 
 
 def _under_way(videos: "list[Video]") -> CallToolResult:
-    lines = [
-        f"- {video.task_id or f'record {video.id}'}: {video.upstream_status or video.state}, "
-        f"{video.intent.prompt[:60] if video.intent else 'submitted elsewhere'}"
-        for video in videos
-    ]
-    rows = [
-        {"task_id": video.task_id, "record": video.id, "state": video.state, "created_at": _iso(video.created_at)}
-        for video in videos
-    ]
-    text = "\n".join([f"{len(videos)} under way:", *lines]) if videos else "No video is under way."
-    return answer(text, StatusOf.model_construct(**dict.fromkeys(StatusOf.model_fields), under_way=rows))
+    text = "\n".join([f"{len(videos)} under way:", *map(_row_words, videos)]) if videos else "No video is under way."
+    everything: dict[str, Any] = dict.fromkeys(StatusOf.model_fields)
+    return answer(text, StatusOf(**everything | {"under_way": list(map(row, videos))}))
+
+
+def _row_words(video: "Video") -> str:
+    name = f"task {video.task_id}" if video.task_id else f"record {video.id}"
+    what = video.intent.prompt[:60] if video.intent else "submitted elsewhere"
+    where = f" -> {video.path}" if video.path else f" ({video.failure})" if video.failure else ""
+    return f"- {iso(video.created_at)} {name}: {video.state}, {what}{where}"
 
 
 def _progress(ctx: Context[Any, Any], total: float) -> Callable[[float, "Video"], Awaitable[None]]:
@@ -210,11 +225,3 @@ def _progress(ctx: Context[Any, Any], total: float) -> Callable[[float, "Video"]
         await ctx.report_progress(waited, total, f"{video.upstream_status or video.state}, {waited:.0f} s")
 
     return tell
-
-
-def _iso(epoch: float | None) -> str | None:
-    """Epoch seconds as UTC in ISO 8601; None for what no calendar holds."""
-    try:
-        return None if epoch is None else datetime.fromtimestamp(epoch, UTC).isoformat().replace("+00:00", "Z")
-    except (OverflowError, ValueError, OSError):
-        return None
