@@ -54,6 +54,7 @@ class App:
     async def _build(self) -> "Studio":
         from hailuo_mcp.api import HailuoApi
         from hailuo_mcp.collector import Collector
+        from hailuo_mcp.downloads import Downloads
         from hailuo_mcp.journal import Journal
         from hailuo_mcp.studio import Studio
 
@@ -66,8 +67,9 @@ class App:
             submit_seconds=settings.submit_timeout,
             read_seconds=settings.request_timeout,
         )
+        downloads = Downloads(api, settings.output_dir, sleep=self._sleep)
         self.collector = Collector(
-            api, journal, settings.output_dir, interval=settings.poll_interval, clock=self._clock, sleep=self._sleep
+            api, journal, downloads, interval=settings.poll_interval, clock=self._clock, sleep=self._sleep
         )
         self.collector.announce = self.announce
         studio = Studio(

@@ -63,6 +63,7 @@ async def _serve(options: argparse.Namespace) -> None:
             sys.exit(EXIT_USAGE)
         # Before the SDK does: its own handler would print wide, coloured tracebacks.
         logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+        logging.getLogger("stamina").setLevel(logging.ERROR)  # a retry is no news; its failure is told by the tool
         server = build_server(settings, options.transport)
         if options.transport == "stdio":
             await server.run_stdio_async()

@@ -1,33 +1,28 @@
 """The watch over paid videos: asks how they stand, tells who waits, brings the finished ones home."""
 
 import asyncio
-import errno
 import logging
 import random
 import secrets
-import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
 
-from hailuo_mcp import files, mp4
 from hailuo_mcp.api import HailuoApi, VideoLink
-from hailuo_mcp.errors import ApiRefused, ApiUnavailable, DownloadFailed, HailuoError, NotReady
+from hailuo_mcp.downloads import Downloads
+from hailuo_mcp.errors import ApiUnavailable, HailuoError, NotReady
 from hailuo_mcp.journal import Journal, Video
 
 ENDED = ("Success", "Failed")
 BACKOFF_MAX_SECONDS = 600.0
 WATCHED_AT_ONCE = 16
 DOWNLOADS_AT_ONCE = 2
-DOWNLOAD_ATTEMPTS = 5
 GIVE_UP_AFTER = 6  # failed tries to bring one video home in the background
 STALE_SECONDS = 48 * 3600.0  # a task that has not ended by then is only looked at when somebody asks
 PROGRESS_SECONDS = 10.0  # who waits is told at least this often
 JOURNAL_LOOK_SECONDS = 1.0  # how often a record is read again while another process watches the video
 LINK_SPARE_SECONDS = 60.0  # a link that ends sooner is asked for anew
-_WRITE_BYTES = 1 << 20
 
 _log = logging.getLogger(__name__)
 Sleep = Callable[[float], Awaitable[object]]
@@ -57,7 +52,7 @@ class Collector:
         self,
         api: HailuoApi,
         journal: Journal,
-        folder: Path,
+        downloads: Downloads,
         *,
         interval: float,
         clock: Callable[[], float] = time.time,
@@ -65,7 +60,7 @@ class Collector:
     ) -> None:
         self._api = api
         self._journal = journal
-        self._folder = folder
+        self._downloads = downloads
         self._interval = interval
         self._clock = clock
         self._sleep = sleep
@@ -151,7 +146,7 @@ class Collector:
         home = Path(str(video.path))
         if name is None or home.name == name:
             return video
-        return replace(video, path=str(await asyncio.to_thread(_copy, home, self._folder, name, task_id)))
+        return replace(video, path=str(await asyncio.to_thread(self._downloads.copy, task_id, home, name)))
 
     async def run(self) -> None:
         """Watch until cancelled: every unfinished video of the journal, also those of processes that died."""
@@ -282,75 +277,16 @@ class Collector:
         return video
 
     async def _download(self, video: Video, name: str) -> tuple[Path, int]:
-        """Try until the file is whole: resume after a break, ask for a new link when the old one has ended."""
         task_id, file_id = str(video.task_id), _file_id(video)
-        with files.draft(self._folder, name, keep_as=f"hailuo-{task_id}") as draft:
-            trouble: Exception | None = None
-            url = self._usable_link(video)
-            for attempt in range(DOWNLOAD_ATTEMPTS):
-                if attempt:
-                    await self._sleep(min(30.0, 0.5 * 2**attempt))
-                try:
-                    url = url or (await self.link(task_id, file_id))[1].download_url
-                    await self._stream(url, draft.path)
-                    await asyncio.to_thread(mp4.inspect, draft.path)
-                    size = draft.path.stat().st_size
-                    return draft.publish(), size
-                except ApiRefused as error:
-                    trouble, url = error, None
-                except ApiUnavailable as error:
-                    trouble = error
-                except mp4.NotAVideo as error:
-                    draft.path.unlink(missing_ok=True)
-                    trouble, url = error, None
-                except OSError as error:
-                    draft.path.unlink(missing_ok=True)
-                    raise DownloadFailed(_disk_trouble(task_id, self._folder, error)) from error
-        raise DownloadFailed(
-            f"Video {task_id} is finished but could not be downloaded: {trouble} It is still on the server; call "
-            f"download_video again in a minute."
-        ) from trouble
 
-    def _usable_link(self, video: Video) -> str | None:
+        async def fresh_link() -> str:
+            return (await self.link(task_id, file_id))[1].download_url
+
         lasts = video.expires_at is not None and video.expires_at - self._clock() > LINK_SPARE_SECONDS
-        return video.download_url if lasts else None
-
-    async def _stream(self, url: str, part: Path) -> None:
-        """Write the file, going on where an earlier try stopped; raises ApiUnavailable when it ends too soon."""
-        start = _bytes_so_far(part)
-        async with self._api.download(url, start) as download:
-            with part.open("r+b" if download.start else "wb") as file:
-                file.seek(download.start)
-                have = download.start + await _write(file, download.pieces)
-        if download.total is not None and have != download.total:
-            raise ApiUnavailable(f"The download ended after {have} of {download.total} bytes.")
+        return await self._downloads.fetch(task_id, name, video.download_url if lasts else None, fresh_link)
 
     def _care(self, task_id: str) -> _Care:
         return self._cares.setdefault(task_id, _Care())
-
-
-def _bytes_so_far(part: Path) -> int:
-    return part.stat().st_size if part.exists() else 0
-
-
-def _copy(home: Path, folder: Path, name: str, task_id: str) -> Path:
-    try:
-        with files.draft(folder, name) as draft:
-            shutil.copyfile(home, draft.path)
-            return draft.publish()
-    except OSError as error:
-        raise DownloadFailed(_disk_trouble(task_id, folder, error)) from error
-
-
-async def _write(file: BinaryIO, pieces: AsyncIterator[bytes]) -> int:
-    """Write pieces in large blocks, off the event loop; returns the number of bytes."""
-    written, block = 0, bytearray()
-    async for piece in pieces:
-        block += piece
-        if len(block) >= _WRITE_BYTES:
-            written += await asyncio.to_thread(file.write, block)
-            block = bytearray()
-    return written + await asyncio.to_thread(file.write, block)
 
 
 def _file_id(video: Video | None) -> str:
@@ -372,14 +308,6 @@ def _file_id(video: Video | None) -> str:
 
 def _is_home(video: Video) -> bool:
     return bool(video.path) and Path(str(video.path)).is_file()
-
-
-def _disk_trouble(task_id: str, folder: Path, error: OSError) -> str:
-    reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-    return (
-        f"Video {task_id} is finished but could not be saved in {folder}: {reason}. It is still on the server: mend "
-        "that, or set HAILUO_OUTPUT_DIR to another folder, and call download_video again."
-    )
 
 
 def _retrieve(task: asyncio.Task[Video]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _INDEX_BYTES_MAX = 64_000_000  # a `moov` of ten seconds has about 10 kB; this bounds what is read into memory
+_UNKNOWN = (0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)  # durations that are none
 _BOXES_MAX = 10_000  # at the top of the file: a real one has about five
 
 
@@ -47,7 +48,7 @@ def inspect(path: Path) -> Mp4Facts:
         for track in tracks:
             track.check_samples(size)
         width, height = video.pixels()
-        seconds, frames = video.seconds(), video.samples
+        seconds, frames = video.seconds(_clock(_inside(moov, b"mvhd"))[0]), video.samples
     except (struct.error, IndexError) as error:
         raise NotAVideo("The file's index (moov) is damaged: a table in it is shorter than it says.") from error
     if not (width and height and seconds and frames):
@@ -110,10 +111,17 @@ def _inside(parent: memoryview, *path: bytes) -> memoryview:
     return parent
 
 
+def _clock(header: memoryview) -> tuple[int, int]:
+    """Ticks in a second and duration in ticks, of an `mvhd` or `mdhd`, whose version 1 has 64-bit times."""
+    scale, duration = struct.unpack_from(">IQ", header, 20) if header[0] else struct.unpack_from(">II", header, 12)
+    return scale, duration
+
+
 class _Track:
     """One `trak`: its tables are read when asked for."""
 
     def __init__(self, trak: memoryview) -> None:
+        self._header = _inside(trak, b"tkhd")
         self._media = _inside(trak, b"mdia")
         self._tables = dict(_boxes(_inside(self._media, b"minf", b"stbl")))
         self.handler = bytes(_inside(self._media, b"hdlr")[8:12])
@@ -126,10 +134,14 @@ class _Track:
         width, height = struct.unpack_from(">HH", self._table(b"stsd"), 40)
         return width, height
 
-    def seconds(self) -> float:
-        header = _inside(self._media, b"mdhd")
-        scale, duration = struct.unpack_from(">IQ", header, 20) if header[0] else struct.unpack_from(">II", header, 12)
-        return float(duration / scale) if scale else 0.0
+    def seconds(self, movie_scale: int) -> float:
+        """As long as it plays: the media's own duration also counts what an edit list cuts off."""
+        long = self._header[0]
+        duration: int = struct.unpack_from(">Q" if long else ">I", self._header, 28 if long else 20)[0]
+        if movie_scale and duration not in _UNKNOWN:
+            return duration / movie_scale
+        scale, duration = _clock(_inside(self._media, b"mdhd"))
+        return duration / scale if scale else 0.0
 
     def check_samples(self, size: int) -> None:
         """Refuse samples that lie, even in part, behind the end of a file of that size."""

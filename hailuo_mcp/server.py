@@ -30,21 +30,21 @@ def build_server(
     *,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-) -> "MCPServer[None]":
+) -> "MCPServer[App]":
     """The server over one app; nothing is opened before it runs."""
     app = App(settings, transport, clock=clock, sleep=sleep)
     updates = Updates()
     app.announce = updates.announce
 
     @asynccontextmanager
-    async def lifespan(_: "MCPServer[None]") -> AsyncIterator[None]:
+    async def lifespan(_: "MCPServer[App]") -> AsyncIterator[App]:
         app.start_watch()
         try:
-            yield
+            yield app
         finally:
             await app.close()
 
-    server: MCPServer[None] = MCPServer(
+    server: MCPServer[App] = MCPServer(
         "hailuo-mcp",
         title="Hailuo first/last-frame video",
         instructions=INSTRUCTIONS,
@@ -60,7 +60,7 @@ def build_server(
     return server
 
 
-async def serve_http(server: "MCPServer[None]", host: str, port: int) -> None:
+async def serve_http(server: "MCPServer[App]", host: str, port: int) -> None:
     """Serve at `/mcp` until stopped; a stop waits for calls in flight, but not for long."""
     import uvicorn
     from starlette.responses import PlainTextResponse

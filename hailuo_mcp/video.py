@@ -12,7 +12,7 @@ from typing import Literal
 
 import av
 from av.container import InputContainer, OutputContainer
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps, ImageStat
 
@@ -25,8 +25,9 @@ _TINY_PIXELS = 320 * 240  # up to here the fastest preset is good enough
 _THREADS = 2
 _BT709 = 1  # the number of BT.709 as colour space, primaries and transfer in H.264
 _UNTAGGED = 2
+_EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # halves the error
 _LIMITED = 1  # the range 16 to 235
-_UNRELATED = 70.0  # levels of 255 by which two unrelated photographs differ on average, once blurred
+_UNRELATED = 100.0  # levels of 255, brightness and colours added: the least that unrelated photographs differ by
 
 
 class Unreadable(ValueError):
@@ -164,6 +165,7 @@ def _planes(picture: Image.Image) -> list[Image.Image]:
         dst_colorspace=Colorspace.ITU709,
         src_color_range=ColorRange.JPEG,
         dst_color_range=ColorRange.MPEG,
+        interpolation=_EXACT,
     )
     return [
         Image.frombytes("L", (plane.width, plane.height), bytes(plane), "raw", "L", plane.line_size)
@@ -188,8 +190,8 @@ def _caption_strip(caption: str, size: tuple[int, int]) -> list[tuple[Image.Imag
     if not text:
         return []
     width, height = size
-    strip = max(height // 36, 7) * 2
-    font = ImageFont.load_default(strip * 0.62)
+    strip = max(height // 32, 7) * 2
+    font = ImageFont.load_default(strip * 0.66)
     text = text[: width // 2]
     while text and font.getlength(text) > width - strip:
         text = text[:-1]
@@ -237,6 +239,7 @@ def _video_frame(planes: list[Image.Image], at: int, size: tuple[int, int]) -> a
 
 def read_frame(path: Path, which: Which | float) -> Image.Image:
     """The exact first or last frame, or the one shown at that second (clamped to the clip), in RGB."""
+    # A file that ends early gives its last whole frame: whether a download is complete is asked elsewhere.
     with _opened(path) as (container, stream):
         if which == "first" or (which != "last" and not which > 0):
             return _image(next(container.decode(stream)))
@@ -252,6 +255,13 @@ def read_frame(path: Path, which: Which | float) -> Image.Image:
         return _image(shown)
 
 
+def extract_png(path: Path, which: Which | float) -> bytes:
+    """That frame as a lossless PNG. Level 1: higher ones are slower and no smaller for photographs."""
+    out = io.BytesIO()
+    read_frame(path, which).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
 def contact_sheet(
     path: Path, frames: int = 9, *, long_edge: int = 1568, max_bytes: int = 200_000
 ) -> tuple[bytes, list[float]]:
@@ -260,7 +270,7 @@ def contact_sheet(
     `long_edge` in pixels; quality, then size, go down until the JPEG has at most `max_bytes`.
     """
     with _opened(path) as (container, stream):
-        columns = math.ceil(math.sqrt(frames))
+        columns = math.ceil(math.sqrt(max(frames, 1)))
         tiles = list(_spread(container, stream, frames, long_edge // columns))
     if not tiles:
         raise Unreadable(f"{path.name} cannot be read as a video: no picture can be decoded.")
@@ -282,7 +292,6 @@ def likeness(a: Image.Image, b: Image.Image) -> float:
     small = (max(64 * width // max(a.size), 1), max(64 * height // max(a.size), 1))
     a, b = (_covering(picture, small).filter(ImageFilter.GaussianBlur(1)).convert("YCbCr") for picture in (a, b))
     luma, blue, red = ImageStat.Stat(ImageChops.difference(a, b)).mean
-    # Colour differences span half as far as those of brightness in photographs, and count as much together.
     return max(0.0, 1 - (luma + blue + red) / _UNRELATED)
 
 
@@ -292,21 +301,21 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     path.stat()  # a missing file is an OSError of its own, not an unreadable video
     try:
         # Never by auto-detection: a text file named .mp4 could open other files.
-        with av.open(str(path), format="mp4") as container:
-            stream = container.streams.video[0]
+        with av.open(str(path), format="mp4", metadata_errors="replace") as container:
+            stream = next(stream for stream in container.streams.video if stream.codec_context and stream.width)
             stream.thread_type = "AUTO"
             yield container, stream
-    except (av.FFmpegError, IndexError, StopIteration) as error:
+    except (av.FFmpegError, StopIteration) as error:
         raise Unreadable(f"{path.name} cannot be read as a video; it is damaged or of another kind.") from error
 
 
 def _seek(container: InputContainer, stream: VideoStream, second: float) -> None:
-    """Go to the last keyframe at or before that second."""
+    """Go to a keyframe before that second, the last one if the second is behind the end."""
     begin, length = stream.start_time or 0, stream.duration or 0
-    offset = begin + length
-    if stream.time_base and second < length * stream.time_base:
-        offset = begin + int(second / stream.time_base)
-    container.seek(offset, stream=stream)
+    tick = float(stream.time_base or 1)
+    # The file's index counts in decoding order, up to a second ahead of what is shown.
+    offset = length if second >= length * tick else max(int((second - 1) / tick), 0)
+    container.seek(begin + offset, stream=stream)
 
 
 def _second(frame: av.VideoFrame, stream: VideoStream) -> float:
@@ -320,7 +329,7 @@ def _image(frame: av.VideoFrame, size: tuple[int, int] | None = None) -> Image.I
     if frame.colorspace == _UNTAGGED:
         space = Colorspace.ITU709 if min(frame.width, frame.height) > 576 else Colorspace.ITU601
     image: Image.Image = frame.to_image(  # type: ignore[no-untyped-call]
-        width=width, height=height, src_colorspace=space
+        width=width, height=height, src_colorspace=space, interpolation=_EXACT
     )
     return image
 
@@ -329,7 +338,7 @@ def _spread(
     container: InputContainer, stream: VideoStream, wanted: int, edge: int
 ) -> Iterator[tuple[float, Image.Image]]:
     total = stream.frames
-    count = min(wanted, total)
+    count = max(min(wanted, total), 1)
     indices = {round(i * (total - 1) / max(count - 1, 1)) for i in range(count)}
     scale = min(1.0, edge / max(stream.width, stream.height))
     size = (max(round(stream.width * scale), 1), max(round(stream.height * scale), 1))

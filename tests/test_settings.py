@@ -9,12 +9,6 @@ from hailuo_mcp.settings import load_settings
 KEY = "sk-very-secret-key-0123456789"
 
 
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(("HAILUO_", "DMXAPI_"))]:
-        monkeypatch.delenv(name)
-
-
 def test_everything_has_a_default() -> None:
     settings = load_settings()
     assert settings.base_url == "https://www.dmxapi.cn"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hailuo_mcp import rules
-from hailuo_mcp.simulator.pictures import BadFrame, Picture, read_frame
+from hailuo_mcp.simulator.stills import BadFrame, Picture, read_frame
 
 Call = Literal["submit", "query", "retrieve", "download", "other"]
 
@@ -81,15 +81,27 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a submit asks for, defaults filled in, its pictures already small."""
+    """What a submit asks for: its payload, and its pictures made small."""
 
-    prompt: str
-    duration: int
+    payload: dict[str, Any]
     short_side: int
-    watermark: bool
-    fingerprint: str
     first: Picture | None
     last: Picture | None
+
+    @property
+    def prompt(self) -> str:
+        """The words."""
+        return str(self.payload["prompt"])
+
+    @property
+    def duration(self) -> int:
+        """Seconds."""
+        return int(self.payload.get("duration", rules.DEFAULT_DURATION))
+
+    @property
+    def watermark(self) -> bool:
+        """Whether the video says that it was generated."""
+        return bool(self.payload.get("aigc_watermark", False))
 
 
 def status_message(code: int, otherwise: str = "") -> str:
@@ -103,9 +115,9 @@ def json_answer(content: dict[str, Any], code: int = 0, message: str = "success"
     return Answer(200, {"content-type": "application/json; charset=utf-8"}, json.dumps(answer).encode())
 
 
-def refused(call: Call, refusal: Refusal) -> Answer:
+def refused(call: Call, code: int, message: str) -> Answer:
     """The API's refusal of that call."""
-    return json_answer(dict(_EMPTY.get(call, {})), refusal.code, refusal.message)
+    return json_answer(dict(_EMPTY.get(call, {})), code, message)
 
 
 def read_key(headers: Mapping[str, str], keys: Collection[str]) -> str:
@@ -134,16 +146,15 @@ def read_order(body: bytes, content_type: str, short_side: int | None) -> Order:
         raise Refusal(2013, "Content-Type must be application/json")
     payload = _parse(body)
     _check_fields(payload)
-    duration, resolution = payload.get("duration", 6), payload.get("resolution", "768P")
+    resolution = payload.get("resolution", rules.DEFAULT_RESOLUTION)
+    duration = payload.get("duration", rules.DEFAULT_DURATION)
     if problems := rules.request_problems(payload["prompt"], duration, resolution):
         raise Refusal(2013, "; ".join(problems))
     short_side = short_side or int(resolution.removesuffix("P"))
-    first = _frame(payload, "first_frame_image", short_side)
-    last = _frame(payload, "last_frame_image", short_side)
+    first, last = (_frame(payload, f"{which}_frame_image", short_side) for which in ("first", "last"))
     if SENSITIVE in payload["prompt"].lower():
         raise Refusal(1026)
-    watermark = payload.get("aigc_watermark", False)
-    return Order(payload["prompt"], duration, short_side, watermark, _fingerprint(payload), first, last)
+    return Order(payload, short_side, first, last)
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -176,7 +187,8 @@ def _frame(payload: dict[str, Any], name: str, short_side: int) -> Picture | Non
         raise Refusal(2013, f"{name} {problem}") from None
 
 
-def _fingerprint(payload: dict[str, Any]) -> str:
+def fingerprint(payload: dict[str, Any]) -> str:
+    """Equal for equal requests, whatever the order and spacing of their JSON."""
     return hashlib.sha256(json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

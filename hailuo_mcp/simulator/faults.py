@@ -1,12 +1,12 @@
 """What may go wrong on the way, on demand: each fault is consumed by the next call of its kind."""
 
 import json
-from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Literal, get_args
+from dataclasses import dataclass, field, replace
+from http.client import responses
+from typing import Literal
 
 from hailuo_mcp.rules import API_CODES, UNKNOWN_CODE
-from hailuo_mcp.simulator.contract import Answer, Call, json_answer, status_message
+from hailuo_mcp.simulator.contract import Answer, Call, refused, status_message
 
 # The HTTP status under which a gateway hands on an API code, unless the fault names one.
 _GATEWAY_STATUS = {1002: 429, 1004: 401, 1008: 403, 1039: 429, 1041: 429, 2013: 400, 2045: 429, 2049: 401, 2061: 403}
@@ -44,7 +44,8 @@ class Fault:
 
     @property
     def _stands_in(self) -> bool:
-        return self.gateway or not (self.status is self.body is self.code is self.redirect is None)
+        own = (self.status, self.body, self.code, self.redirect)
+        return self.gateway or any(value is not None for value in own)
 
     def answer(self, call: Call, real: Answer | None) -> Answer:
         """What the client gets: the real answer, or this fault's own in its place."""
@@ -60,13 +61,12 @@ class Fault:
         if self.gateway:
             return self._gateway()
         if self.code is not None:
-            answer = json_answer({"base_resp": {"status_code": self.code, "status_msg": self._words(self.code)}})
-            return Answer(self.status or 200, answer.headers, answer.body)
+            return replace(refused(call, self.code, self._words(self.code)), status=self.status or 200)
         return html_page(self.status or 500)
 
     def _gateway(self) -> Answer:
         status = self.status or _GATEWAY_STATUS.get(self.code or 0, 500)
-        words = self._words(self.code) if self.code else self.message or HTTPStatus(status).phrase
+        words = self._words(self.code) if self.code else self.message or responses.get(status, "")
         error = {"message": words, "type": "rix_api_error", "code": self.code or ""}
         return Answer(status, {"content-type": "application/json"}, json.dumps({"error": error}).encode())
 
@@ -76,7 +76,7 @@ class Fault:
 
 def html_page(status: int, headers: dict[str, str] | None = None) -> Answer:
     """The page of a proxy that has nothing else to say."""
-    title = f"{status} {HTTPStatus(status).phrase}"
+    title = f"{status} {responses.get(status, '')}"
     page = f"<html><head><title>{title}</title></head><body><center><h1>{title}</h1></center></body></html>\r\n"
     return Answer(status, {"content-type": "text/html; charset=utf-8"} | (headers or {}), page.encode())
 
@@ -92,5 +92,5 @@ class Faults:
 
     def take(self, call: Call) -> Fault:
         """The next fault of that call; a fault in which nothing goes wrong when none waits."""
-        waiting: list[Fault] = getattr(self, call) if call in get_args(Call) and call != "other" else []
+        waiting: list[Fault] = getattr(self, call, [])
         return waiting.pop(0) if waiting else Fault()

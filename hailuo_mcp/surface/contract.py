@@ -251,6 +251,6 @@ def row(video: "Video") -> dict[str, Any]:
 def iso(epoch: float | None) -> str | None:
     """Epoch seconds as UTC in ISO 8601; None for what no calendar holds."""
     try:
-        return None if epoch is None else datetime.fromtimestamp(epoch, UTC).isoformat().replace("+00:00", "Z")
+        return None if epoch is None else datetime.fromtimestamp(int(epoch), UTC).isoformat().replace("+00:00", "Z")
     except (OverflowError, ValueError, OSError):
         return None

@@ -1,9 +1,11 @@
 """Prompts that a person picks in a host."""
 
+from typing import Any
+
 from mcp.server.mcpserver import MCPServer
 
 
-def add_prompts(server: "MCPServer[None]") -> None:
+def add_prompts(server: "MCPServer[Any]") -> None:
     """Register the prompts."""
 
     @server.prompt(

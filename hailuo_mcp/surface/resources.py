@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
@@ -21,7 +21,7 @@ RECENT = 20
 JSON = "application/json"
 
 
-def add_resources(server: "MCPServer[None]", app: App) -> None:
+def add_resources(server: "MCPServer[Any]", app: App) -> None:
     """Register the resources and the completions."""
 
     @server.resource(

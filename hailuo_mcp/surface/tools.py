@@ -4,11 +4,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.resolve import Resolve
 from mcp_types import CallToolResult, ResourceLink
 
 from hailuo_mcp.app import App
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, Status
+from hailuo_mcp.surface.consent import Consent, agreed, ask_person
 from hailuo_mcp.surface.contract import (
     Cursor,
     FileId,
@@ -32,6 +35,7 @@ from hailuo_mcp.surface.contract import (
     WaitSeconds,
     answer,
     iso,
+    refusal,
     row,
 )
 
@@ -61,6 +65,7 @@ class Tools:
 
     async def generate_video(
         self,
+        consent: Annotated[ElicitationResult[Consent], Resolve(ask_person)],
         prompt: Prompt,
         first_frame_image: FirstFrame = "",
         last_frame_image: LastFrame = "",
@@ -77,6 +82,8 @@ class Tools:
         """
         from hailuo_mcp.studio import Request
 
+        if not agreed(consent):
+            return refusal("The person did not agree to pay for this video. Nothing was sent.")
         studio = await self._app.studio()
         done = await studio.generate(
             Request(

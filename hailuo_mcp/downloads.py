@@ -1,0 +1,112 @@
+"""Brings one finished file to the disk: resumed after a break, checked to be whole, under a name of its own."""
+
+import asyncio
+import errno
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from hailuo_mcp import files, mp4
+from hailuo_mcp.api import HailuoApi
+from hailuo_mcp.errors import ApiRefused, ApiUnavailable, DownloadFailed
+
+ATTEMPTS = 5
+RANGE_NOT_SATISFIABLE = 416  # what was kept of an earlier try is longer than the file
+_WRITE_BYTES = 1 << 20
+
+
+class Downloads:
+    """Downloads into one folder."""
+
+    def __init__(
+        self, api: HailuoApi, folder: Path, *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    ) -> None:
+        self._api = api
+        self._folder = folder
+        self._sleep = sleep
+
+    async def fetch(
+        self, task_id: str, name: str, url: str | None, fresh_link: Callable[[], Awaitable[str]]
+    ) -> tuple[Path, int]:
+        """The file's path and size in bytes, from `url` or a fresh link; raises DownloadFailed.
+
+        What a broken download has brought so far stays for the next try, also of another process.
+        """
+        with files.draft(self._folder, name, keep_as=f"hailuo-{task_id}") as draft:
+            trouble: Exception | None = None
+            for attempt in range(ATTEMPTS):
+                if attempt:
+                    await self._sleep(min(30.0, 0.5 * 2**attempt))
+                try:
+                    if not await asyncio.to_thread(_is_whole, draft.path):
+                        url = url or await fresh_link()
+                        await self._stream(url, draft.path)
+                        await asyncio.to_thread(mp4.inspect, draft.path)
+                    size = _size(draft.path)
+                    return draft.publish(), size
+                except ApiRefused as error:
+                    trouble, url = error, None
+                    if error.code == RANGE_NOT_SATISFIABLE:
+                        draft.path.unlink(missing_ok=True)
+                except ApiUnavailable as error:
+                    trouble = error
+                except mp4.NotAVideo as error:
+                    draft.path.unlink(missing_ok=True)
+                    trouble, url = error, None
+                except OSError as error:
+                    draft.path.unlink(missing_ok=True)
+                    raise DownloadFailed(self._disk_trouble(task_id, error)) from error
+        raise DownloadFailed(
+            f"Video {task_id} is finished but could not be downloaded: {trouble} It is still on the server; call "
+            "download_video again in a minute."
+        ) from trouble
+
+    def copy(self, task_id: str, home: Path, name: str) -> Path:
+        """A copy of a video that is home, under another name; raises DownloadFailed."""
+        try:
+            with files.draft(self._folder, name) as draft:
+                shutil.copyfile(home, draft.path)
+                return draft.publish()
+        except OSError as error:
+            raise DownloadFailed(self._disk_trouble(task_id, error)) from error
+
+    async def _stream(self, url: str, part: Path) -> None:
+        """Write the file, going on where an earlier try stopped; raises ApiUnavailable when it ends too soon."""
+        start = _size(part)
+        async with self._api.download(url, start) as download:
+            with part.open("r+b" if download.start else "wb") as file:
+                file.seek(download.start)
+                have = download.start + await _write(file, download.pieces)
+        if download.total is not None and have != download.total:
+            raise ApiUnavailable(f"The download ended after {have} of {download.total} bytes.")
+
+    def _disk_trouble(self, task_id: str, error: OSError) -> str:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        return (
+            f"Video {task_id} is finished but could not be saved in {self._folder}: {reason}. It is still on the "
+            "server: mend that, or set HAILUO_OUTPUT_DIR to another folder, and call download_video again."
+        )
+
+
+def _is_whole(part: Path) -> bool:
+    """Whether an earlier try, cut off before the end, had everything already."""
+    try:
+        return part.exists() and mp4.inspect(part).bytes > 0
+    except mp4.NotAVideo:
+        return False
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+async def _write(file: BinaryIO, pieces: AsyncIterator[bytes]) -> int:
+    """Write pieces in large blocks, off the event loop; returns the number of bytes."""
+    written, block = 0, bytearray()
+    async for piece in pieces:
+        block += piece
+        if len(block) >= _WRITE_BYTES:
+            written += await asyncio.to_thread(file.write, block)
+            block = bytearray()
+    return written + await asyncio.to_thread(file.write, block)

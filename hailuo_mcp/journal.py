@@ -1,0 +1,401 @@
+"""What was asked, what was paid for, where it is now: written down before anything is sent, never forgotten."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from sqlalchemy import ColumnElement, Row, func, or_, select, text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from hailuo_mcp import journal_schema as schema
+from hailuo_mcp.errors import BudgetReached, JournalUnavailable, NotFound, RequestRejected
+from hailuo_mcp.journal_schema import videos
+
+State = Literal["Submitting", "Unconfirmed", "Processing", "Success", "Failed", "Refused"]
+Observed = Literal["Processing", "Success", "Failed"]
+
+DAY_SECONDS = 86_400.0
+# What upstream says may only lead upwards: a finished video stays finished, and a late success beats a failure.
+_RANK: dict[str, int] = {"Processing": 0, "Failed": 1, "Success": 2}
+_NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None}
+_CUT_SHORT = "the server stopped while it was sending the request"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is asked. `key` is a digest of everything that makes two requests the same; frames are named by hash."""
+
+    key: str
+    prompt: str
+    duration: int  # seconds
+    resolution: str
+    prompt_optimizer: bool
+    aigc_watermark: bool
+    first_frame: str | None = None  # a label for people
+    last_frame: str | None = None
+    first_frame_sha256: str | None = None
+    last_frame_sha256: str | None = None
+    take: int = 1
+    film_id: str | None = None
+    shot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One record. Times are epoch seconds; `id` is ours and cannot be guessed; `intent` is None for a task that was
+    submitted elsewhere."""
+
+    id: str
+    state: State
+    created_at: float
+    updated_at: float
+    task_id: str | None
+    upstream_status: str | None
+    file_id: str | None
+    video_width: int | None
+    video_height: int | None
+    filename: str | None
+    download_url: str | None
+    expires_at: float | None  # of the download URL
+    path: str | None  # where the file lies, once it is home
+    bytes: int | None
+    failure: str | None  # why it failed, or what is not known
+    intent: Intent | None
+
+
+_INTENT = tuple(field.name for field in fields(Intent))
+_RECORD = tuple(field.name for field in fields(Video) if field.name != "intent")
+
+
+class Journal:
+    """The records of one API host, in a database that any number of processes may share."""
+
+    def __init__(self, url: str, *, host: str, clock: Callable[[], float] = time.time) -> None:
+        self._url = schema.address(url)
+        self._place = schema.place(self._url)
+        self._host = host
+        self._clock = clock
+        self._engine: AsyncEngine | None = None
+        # Waiting in line within a process is fairer and cheaper than waiting for the database's lock.
+        self._writer = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Create folder and tables or carry older tables forward; raises JournalUnavailable."""
+        self._engine = schema.connect(self._url)
+        try:
+            if self._url.get_backend_name() == "sqlite":
+                await self._open_file()
+            async with self._writing() as connection:
+                await connection.run_sync(schema.carry_forward, self._place)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open_file(self) -> None:
+        deadline = time.monotonic() + schema.PATIENCE_SECONDS
+        folder = Path(str(self._url.database)).parent
+        try:
+            await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise schema.trouble(self._place, error) from error
+        while True:
+            try:
+                async with self._connected().connect() as connection:
+                    await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                return
+            except OperationalError as error:
+                # Changing the mode does not wait for other processes that open the file at the same moment.
+                if "locked" not in str(error.orig) or time.monotonic() > deadline:
+                    raise schema.trouble(self._place, error) from error
+                await asyncio.sleep(0.02)
+            except SQLAlchemyError as error:
+                raise schema.trouble(self._place, error) from error
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        engine, self._engine = self._engine, None
+        if engine:
+            await engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def begin(self, intent: Intent, *, patience: float, daily_limit: int | None = None) -> tuple[Video, bool]:
+        """Write an intent down before it is sent; False with the record of the same request that is under way.
+
+        After `patience` seconds without an outcome the record counts as unconfirmed. Raises BudgetReached.
+        """
+        now = self._clock()
+        async with self._writing() as connection:
+            same = select(videos).where(self._ours, videos.c.key == intent.key, text(schema.ACTIVE))
+            if row := (await connection.execute(same)).first():
+                if row.state == "Submitting" and row.submit_deadline <= now:
+                    return await self._change(connection, row, state="Unconfirmed", failure=_CUT_SHORT), False
+                return _video(row), False
+            if daily_limit is not None:
+                await self._check_budget(connection, daily_limit, now)
+            values = {**asdict(intent), "state": "Submitting", "submit_deadline": now + patience}
+            return await self._insert(connection, values), True
+
+    async def _check_budget(self, connection: AsyncConnection, limit: int, now: float) -> None:
+        if limit <= 0:
+            raise BudgetReached("Nothing was sent: HAILUO_MAX_VIDEOS_PER_DAY is 0, so no video may be paid for.")
+        # The limit-th newest paid video: while it is younger than a day, the budget is used up.
+        paid = select(videos.c.created_at).where(text(schema.OURS), videos.c.created_at > now - DAY_SECONDS)
+        created_at = await connection.scalar(paid.order_by(videos.c.created_at.desc()).offset(limit - 1).limit(1))
+        if created_at is not None:
+            frees = created_at + DAY_SECONDS
+            hours, minutes = divmod(int(frees - now) // 60 + 1, 60)
+            raise BudgetReached(
+                f"Nothing was sent: the limit of {limit} videos within 24 hours (HAILUO_MAX_VIDEOS_PER_DAY) is used "
+                f"up. The next one is possible at {time.strftime('%Y-%m-%d %H:%M', time.localtime(frees))}, "
+                f"in {hours} h {minutes} min."
+            )
+
+    async def submitted(self, id: str, task_id: str) -> Video:
+        """The API took the request and named its task. An answer that comes late still counts."""
+        async with self._writing() as connection:
+            row = await self._row(connection, id)
+            if row.state in ("Submitting", "Unconfirmed"):
+                return await self._link_task(connection, row, task_id)
+            if row.task_id == task_id:
+                return _video(row)
+            # Somebody resolved the record with another task meanwhile; this task is not to be lost for that.
+            known = await self._task_row(connection, task_id)
+            return _video(known) if known else await self._adopt(connection, task_id, state="Processing")
+
+    async def resolve(self, id: str, task_id: str) -> Video:
+        """A person found the task of an unconfirmed request; raises RequestRejected when that cannot be."""
+        async with self._writing() as connection:
+            row = await self._row(connection, id)
+            overdue = row.state == "Submitting" and row.submit_deadline <= self._clock()
+            if row.state != "Unconfirmed" and not overdue:
+                raise RequestRejected(f"Record {id} is {row.state}; only an unconfirmed one can be given a task_id.")
+            video = await self._link_task(connection, row, task_id)
+        if video.task_id != task_id:
+            raise RequestRejected(str(video.failure))
+        return video
+
+    async def _link_task(self, connection: AsyncConnection, row: Row[Any], task_id: str) -> Video:
+        """Give a record its task, with all that is known if somebody asked after the task before."""
+        other = await self._task_row(connection, task_id)
+        if other is None:
+            return await self._change(
+                connection, row, state="Processing", task_id=task_id, failure=None, submit_deadline=None
+            )
+        if other.key is not None:
+            reason = f"task {task_id} already belongs to record {other.id}"
+            return await self._change(connection, row, state="Unconfirmed", failure=reason)
+        await connection.execute(videos.delete().where(videos.c.number == other.number))
+        kept = ("number", "id", "host", "created_at", "updated_at", "submit_deadline", *_INTENT)
+        facts = {name: value for name, value in other._mapping.items() if name not in kept}
+        return await self._change(connection, row, submit_deadline=None, **facts)
+
+    async def unconfirmed(self, id: str, reason: str) -> Video:
+        """The request was sent, but nobody knows what came of it."""
+        return await self._settle(id, "Unconfirmed", reason)
+
+    async def refused(self, id: str, reason: str) -> Video:
+        """The API refused the request, or it never got there: nothing was paid."""
+        return await self._settle(id, "Refused", reason)
+
+    async def _settle(self, id: str, state: State, reason: str) -> Video:
+        async with self._writing() as connection:
+            row = await self._row(connection, id)
+            if row.state not in ("Submitting", "Unconfirmed"):
+                return _video(row)
+            return await self._change(connection, row, state=state, failure=reason, submit_deadline=None)
+
+    async def recover(self) -> int:
+        """Mark as unconfirmed what processes that died were sending; how many there were."""
+        now = self._clock()
+        overdue = (videos.c.state == "Submitting", videos.c.submit_deadline <= now)
+        async with self._reading() as connection:
+            if (await connection.execute(select(videos.c.number).where(*overdue).limit(1))).first() is None:
+                return 0
+        changes = {"state": "Unconfirmed", "failure": _CUT_SHORT, "updated_at": now}
+        async with self._writing() as connection:
+            return (await connection.execute(videos.update().where(*overdue).values(changes))).rowcount
+
+    async def observed(
+        self,
+        task_id: str,
+        *,
+        state: Observed,
+        upstream_status: str | None = None,
+        file_id: str | None = None,
+        video_width: int | None = None,
+        video_height: int | None = None,
+        failure: str | None = None,
+    ) -> Video:
+        """What the API says of a task; a task that is not in the journal is adopted. An end stays an end."""
+        facts: dict[str, object] = {
+            "upstream_status": upstream_status,
+            "file_id": file_id,
+            "video_width": video_width,
+            "video_height": video_height,
+        }
+        known = {name: value for name, value in facts.items() if value is not None}
+        async with self._writing() as connection:
+            row = await self._task_row(connection, task_id)
+            if row is None:
+                return await self._adopt(connection, task_id, state=state, failure=failure, **known)
+            if _RANK[state] < _RANK[row.state]:
+                return _video(row)
+            if state != row.state or failure:
+                known |= {"state": state, "failure": failure}
+            return await self._change(connection, row, **known, **(_NO_LEASE if state == "Failed" else {}))
+
+    async def linked(
+        self, task_id: str, *, file_id: str, filename: str | None, download_url: str, expires_at: float | None
+    ) -> Video:
+        """A download link was handed out."""
+        async with self._writing() as connection:
+            row = await self._row(connection, task_id)
+            return await self._change(
+                connection, row, file_id=file_id, filename=filename, download_url=download_url, expires_at=expires_at
+            )
+
+    async def brought_home(self, task_id: str, path: str, bytes: int) -> Video:
+        """The whole file lies at `path`."""
+        async with self._writing() as connection:
+            row = await self._row(connection, task_id)
+            home = {"state": "Success", "path": path, "bytes": bytes, "failure": None, "given_up": False}
+            return await self._change(connection, row, **home, **_NO_LEASE)
+
+    async def given_up(self, task_id: str, reason: str) -> Video:
+        """Stop trying to bring a video home by itself; whoever asks for it may still try."""
+        async with self._writing() as connection:
+            row = await self._row(connection, task_id)
+            if row.path is not None:
+                return _video(row)
+            return await self._change(connection, row, given_up=True, failure=reason, **_NO_LEASE)
+
+    async def find(self, id_or_task_id: str) -> Video | None:
+        """The record with this id of ours, or of this task."""
+        async with self._reading() as connection:
+            row = (await connection.execute(self._by_id(id_or_task_id))).first()
+        return _video(row) if row else None
+
+    async def recent(
+        self, *, state: State | None = None, limit: int = 20, before: str | None = None
+    ) -> tuple[list[Video], str | None]:
+        """Records, newest first, and the cursor of the next page; raises RequestRejected for a cursor of no page."""
+        page = select(videos).where(self._ours).order_by(videos.c.number.desc()).limit(limit + 1)
+        if state:
+            page = page.where(videos.c.state == state)
+        async with self._reading() as connection:
+            if before is not None:
+                end = await connection.scalar(select(videos.c.number).where(self._ours, videos.c.id == before))
+                if end is None:
+                    raise RequestRejected(f"before: {before!r} is not a cursor from an earlier page; leave it out")
+                page = page.where(videos.c.number < end)
+            found = [_video(row) for row in await connection.execute(page)]
+        return found[:limit], found[limit - 1].id if len(found) > limit else None
+
+    async def under_way(self) -> list[Video]:
+        """What is neither finished nor refused, newest first."""
+        active = select(videos).where(self._ours, text(schema.ACTIVE)).order_by(videos.c.number.desc())
+        async with self._reading() as connection:
+            return [_video(row) for row in await connection.execute(active)]
+
+    async def lease(
+        self, owner: str, *, seconds: float, limit: int = 500, task_ids: Collection[str] | None = None
+    ) -> list[Video]:
+        """Claim, or keep, unfinished videos for this owner; those that nobody tended longest come first."""
+        if task_ids is not None and not task_ids:
+            return []
+        now = self._clock()
+        free = or_(videos.c.lease_until.is_(None), videos.c.lease_until <= now, videos.c.lease_owner == owner)
+        due = select(videos.c.number).where(self._ours, text(schema.TO_WATCH), free)
+        if task_ids is not None:
+            due = due.where(videos.c.task_id.in_(task_ids))
+        due = due.order_by(func.coalesce(videos.c.lease_until, 0.0), videos.c.number).limit(limit)
+        # A record that another process is claiming right now is its record, not worth waiting for.
+        claimed = due.with_for_update(skip_locked=True).cte("claimed")
+        claim = videos.update().where(videos.c.number.in_(select(claimed.c.number)))
+        claim = claim.values(lease_owner=owner, lease_until=now + seconds)
+        async with self._writing(alone=False) as connection:
+            rows = (await connection.execute(claim.returning(videos))).all()
+        return [_video(row) for row in sorted(rows, key=lambda row: int(row.number))]
+
+    async def release(self, owner: str) -> None:
+        """Let other processes claim what this owner holds."""
+        held = videos.update().where(self._ours, text(schema.TO_WATCH), videos.c.lease_owner == owner)
+        async with self._writing() as connection:
+            await connection.execute(held.values(_NO_LEASE))
+
+    @property
+    def _ours(self) -> ColumnElement[bool]:
+        return videos.c.host == self._host
+
+    def _by_id(self, id_or_task_id: str) -> Any:
+        named = or_(videos.c.id == id_or_task_id, videos.c.task_id == id_or_task_id)
+        return select(videos).where(self._ours, named)
+
+    async def _row(self, connection: AsyncConnection, id_or_task_id: str) -> Row[Any]:
+        row = (await connection.execute(self._by_id(id_or_task_id))).first()
+        if row is None:
+            raise NotFound(f"Nothing named {id_or_task_id} is in the journal; list_videos tells what is.")
+        return row
+
+    async def _task_row(self, connection: AsyncConnection, task_id: str) -> Row[Any] | None:
+        return (await connection.execute(select(videos).where(self._ours, videos.c.task_id == task_id))).first()
+
+    async def _adopt(self, connection: AsyncConnection, task_id: str, **values: object) -> Video:
+        return await self._insert(connection, {"task_id": task_id, **values})
+
+    async def _insert(self, connection: AsyncConnection, values: dict[str, Any]) -> Video:
+        now = self._clock()
+        own = {"id": secrets.token_urlsafe(16), "host": self._host, "created_at": now, "updated_at": now}
+        return _video((await connection.execute(videos.insert().values(**own, **values).returning(videos))).one())
+
+    async def _change(self, connection: AsyncConnection, row: Row[Any], **values: object) -> Video:
+        change = videos.update().where(videos.c.number == row.number).values(updated_at=self._clock(), **values)
+        return _video((await connection.execute(change.returning(videos))).one())
+
+    def _connected(self) -> AsyncEngine:
+        if self._engine is None:
+            raise JournalUnavailable(f"The journal {self._place} is not open.")
+        return self._engine
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._connected().connect() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError) as error:
+            raise schema.trouble(self._place, error) from error
+
+    @asynccontextmanager
+    async def _writing(self, *, alone: bool = True) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed when the block ends: the only one over all processes.
+
+        Not `alone` lets PostgreSQL's row locks do; SQLite knows one writer at a time.
+        """
+        try:
+            async with self._writer, self._connected().begin() as connection:
+                if alone or connection.dialect.name == "sqlite":
+                    await connection.run_sync(schema.lock)
+                yield connection
+        except (SQLAlchemyError, OSError) as error:
+            raise schema.trouble(self._place, error) from error
+
+
+def _video(row: Row[Any]) -> Video:
+    values = row._mapping
+    intent = None if values["key"] is None else Intent(**{name: values[name] for name in _INTENT})
+    return Video(**{name: values[name] for name in _RECORD}, intent=intent)

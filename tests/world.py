@@ -1,0 +1,157 @@
+"""A server under test, with the simulated API, a folder and a clock of its own."""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mcp import Client
+from mcp_types import CallToolResult, TextContent
+from PIL import Image, ImageDraw
+
+from hailuo_mcp.server import build_server
+from hailuo_mcp.settings import Settings, load_settings
+from hailuo_mcp.simulator import Simulator
+
+KEY = "sk-simulated-0123456789abcdef"
+SETTLE_SECONDS = 0.02  # real time that a call gets for real input and output before the next sleeper is woken
+
+
+class Time:
+    """A clock that moves only when it is told to, or when nothing is left to do but sleep."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self._order = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        wake = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self.now + max(0.0, seconds), next(self._order), wake))
+        await wake
+
+    def jump(self) -> bool:
+        """Wake the next sleeper; says whether there was one."""
+        while self._sleepers:
+            at, _, wake = heapq.heappop(self._sleepers)
+            if not wake.done():
+                self.now = max(self.now, at)
+                wake.set_result(None)
+                return True
+        return False
+
+    async def advance(self, seconds: float) -> None:
+        """Let that much time pass, with everything that happens in it."""
+        end = self.now + seconds
+        while self._sleepers and self._sleepers[0][0] <= end:
+            self.jump()
+            await asyncio.sleep(SETTLE_SECONDS)
+        self.now = end
+
+    async def until(self, task: "asyncio.Future[Any]") -> Any:
+        """Let time pass until the task is done."""
+        while not task.done():
+            await asyncio.wait({task}, timeout=SETTLE_SECONDS)
+            if not task.done():
+                self.jump()
+        return task.result()
+
+
+@dataclass
+class World:
+    """What a test needs to play a story."""
+
+    client: Client
+    simulator: Simulator
+    time: Time
+    folder: Path
+    settings: Settings
+    progress: list[tuple[float, float | None, str | None]] = field(default_factory=list)
+
+    async def call(self, tool: str, **arguments: Any) -> CallToolResult:
+        """Call a tool; time passes while it waits."""
+
+        async def tell(progress: float, total: float | None, message: str | None) -> None:
+            self.progress.append((progress, total, message))
+
+        return await self.time.until(
+            asyncio.ensure_future(self.client.call_tool(tool, arguments, progress_callback=tell))
+        )
+
+    async def do(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """The structured result of a call that must succeed."""
+        result = await self.call(tool, **arguments)
+        assert not result.is_error, text(result)
+        assert result.structured_content is not None
+        return dict(result.structured_content)
+
+    async def fail(self, tool: str, **arguments: Any) -> str:
+        """The text of a call that must be a tool error."""
+        result = await self.call(tool, **arguments)
+        assert result.is_error, text(result)
+        return text(result)
+
+    async def finish(self, task_id: str) -> dict[str, Any]:
+        """Wait until the video has ended."""
+        status = await self.do("check_status", task_id=task_id, wait_seconds=50)
+        while status["status"] == "Processing":
+            status = await self.do("check_status", task_id=task_id, wait_seconds=50)
+        return status
+
+    def picture(self, name: str = "first.jpg", size: tuple[int, int] = (640, 360), colour: str = "navy") -> str:
+        """A picture on disk, as a path."""
+        path = self.folder / name
+        image = Image.new("RGB", size, colour)
+        ImageDraw.Draw(image).ellipse([size[0] // 3, size[1] // 3, size[0] // 2, size[1] // 2], fill="orange")
+        image.save(path)
+        return str(path)
+
+    def calls(self, kind: str) -> int:
+        """How many calls of a kind the API has seen."""
+        return sum(request.call == kind for request in self.simulator.requests)
+
+
+def text(result: CallToolResult) -> str:
+    """All text of a result."""
+    return "\n".join(block.text for block in result.content if isinstance(block, TextContent))
+
+
+@asynccontextmanager
+async def world(folder: Path, *, era: str = "auto", **given: Any) -> AsyncIterator[World]:
+    """A world whose settings can be given; nothing is collected in the background unless asked for."""
+    time = Time()
+    simulator = Simulator(
+        keys=(KEY,), generation_seconds=30, short_side=144, clock=time.clock, folder=folder / "simulator"
+    )
+    async with simulator, play(folder, simulator, time, era=era, **given) as played:
+        yield played
+
+
+@asynccontextmanager
+async def play(
+    folder: Path, simulator: Simulator, time: Time, *, era: str = "auto", **given: Any
+) -> AsyncIterator[World]:
+    """One server and client over a simulator that may serve several."""
+    settings = load_settings(
+        **{
+            "api_key": KEY,
+            "base_url": simulator.base_url,
+            "output_dir": folder / "videos",
+            "data_dir": folder / "data",
+            "allowed_dirs": (folder,),
+            "collect": False,
+            "request_timeout": 5,
+            "submit_timeout": 5,
+        }
+        | given
+    )
+    server = build_server(settings, clock=time.clock, sleep=time.sleep)
+    async with Client(server, mode=era) as client:
+        yield World(client, simulator, time, folder, settings)
