@@ -17,13 +17,14 @@ import httpx
 import stamina
 
 from hailuo_mcp.answers import Answer, expiry, failure, pixels, text
-from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, Unconfirmed
+from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, NotFound, Unconfirmed
 from hailuo_mcp.rules import MODEL, Status
 
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 30.0  # a download that brings nothing for so long is broken off; it can be resumed
 READ_ATTEMPTS = 4
 RETRY_AFTER_MAX = 10.0  # seconds; a longer wish is passed on to the person instead of waited out
+INVALID_PARAMETERS = 2013  # what the API says to an id that it does not know
 ANSWER_BYTES_MAX = 1_000_000
 
 _SUBMIT, _QUERY, _RETRIEVE = "/v1/video_generation", "/v1/query/video_generation", "/v1/files/retrieve"
@@ -173,7 +174,7 @@ class HailuoApi:
 
     async def query(self, task_id: str) -> TaskStatus:
         """Where a task stands."""
-        answer = await self._read(_QUERY, {"task_id": task_id})
+        answer = await self._read_of(task_id, _QUERY, {"task_id": task_id})
         failed = answer.is_failed_task
         data = answer.fields if failed else answer.data()
         word = text(data.get("status"))
@@ -192,7 +193,7 @@ class HailuoApi:
 
     async def retrieve(self, task_id: str, file_id: str) -> VideoLink:
         """A fresh download link of a finished file."""
-        answer = await self._read(_RETRIEVE, {"file_id": file_id, "task_id": task_id})
+        answer = await self._read_of(task_id, _RETRIEVE, {"file_id": file_id, "task_id": task_id})
         file = answer.data().get("file")
         url = text(file.get("download_url")) if isinstance(file, dict) else None
         if not isinstance(file, dict) or not url or not _is_link(url):
@@ -223,6 +224,17 @@ class HailuoApi:
                 yield Download(resumed, total, response.aiter_raw())
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ApiUnavailable(f"The download broke off ({_name(error)}).") from error
+
+    async def _read_of(self, task_id: str, path: str, params: dict[str, str]) -> Answer:
+        try:
+            return await self._read(path, params)
+        except ApiRefused as error:
+            if error.code != INVALID_PARAMETERS:
+                raise
+            raise NotFound(
+                f"The API knows no such task or file of task {task_id} for this key. Check the number; a task belongs "
+                f"to the key and the host that submitted it. ({error})"
+            ) from error
 
     async def _read(self, path: str, params: dict[str, str]) -> Answer:
         """One read, repeated a few times when the failure may pass."""

@@ -139,12 +139,17 @@ class Collector:
         A cancelled caller does not stop the download.
         """
         care = self._care(task_id)
-        if care.fetch is None or care.fetch.done():
-            care.fetch = asyncio.create_task(self._fetch(task_id, care, name))
-            care.fetch.add_done_callback(_retrieve)
-        video = await asyncio.shield(care.fetch)
+        video = await self._journal.find(task_id)
+        if video is None or not _is_home(video):
+            ours = care.fetch is None or care.fetch.done()
+            if care.fetch is None or ours:
+                care.fetch = asyncio.create_task(self._fetch(task_id, care, name))
+                care.fetch.add_done_callback(_retrieve)
+            video = await asyncio.shield(care.fetch)
+            if ours:
+                return video
         home = Path(str(video.path))
-        if name is None or home.name == name:
+        if name is None or _is_named(home, name):
             return video
         return replace(video, path=str(await asyncio.to_thread(self._downloads.copy, task_id, home, name)))
 
@@ -308,6 +313,12 @@ def _file_id(video: Video | None) -> str:
 
 def _is_home(video: Video) -> bool:
     return bool(video.path) and Path(str(video.path)).is_file()
+
+
+def _is_named(home: Path, name: str) -> bool:
+    """Whether a file has that name, or the number that it got because the name was taken."""
+    stem, wanted = home.stem, Path(name).stem
+    return stem == wanted or (stem.startswith(f"{wanted}-") and stem[len(wanted) + 1 :].isdigit())
 
 
 def _retrieve(task: asyncio.Task[Video]) -> None:

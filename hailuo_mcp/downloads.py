@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import filecmp
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -63,8 +64,11 @@ class Downloads:
         ) from trouble
 
     def copy(self, task_id: str, home: Path, name: str) -> Path:
-        """A copy of a video that is home, under another name; raises DownloadFailed."""
+        """A copy of a video that is home, under another name, made once; raises DownloadFailed."""
+        made = self._folder / name
         try:
+            if made.is_file() and filecmp.cmp(home, made, shallow=False):
+                return made
             with files.draft(self._folder, name) as draft:
                 shutil.copyfile(home, draft.path)
                 return draft.publish()
@@ -104,9 +108,13 @@ def _size(path: Path) -> int:
 async def _write(file: BinaryIO, pieces: AsyncIterator[bytes]) -> int:
     """Write pieces in large blocks, off the event loop; returns the number of bytes."""
     written, block = 0, bytearray()
-    async for piece in pieces:
-        block += piece
-        if len(block) >= _WRITE_BYTES:
-            written += await asyncio.to_thread(file.write, block)
-            block = bytearray()
-    return written + await asyncio.to_thread(file.write, block)
+    try:
+        async for piece in pieces:
+            block += piece
+            if len(block) >= _WRITE_BYTES:
+                full, block = block, bytearray()
+                written += await asyncio.to_thread(file.write, full)
+    finally:
+        # Also when the connection breaks: the next try goes on from here.
+        written += file.write(block)
+    return written

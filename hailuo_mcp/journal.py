@@ -308,9 +308,11 @@ class Journal:
 
     async def under_way(self) -> list[Video]:
         """What is neither finished nor refused, newest first."""
-        active = select(videos).where(self._ours, text(schema.ACTIVE)).order_by(videos.c.number.desc())
+        active = select(videos).where(self._ours, text(schema.ACTIVE))
         async with self._reading() as connection:
-            return [_video(row) for row in await connection.execute(active)]
+            rows = (await connection.execute(active)).all()
+        # Sorted here: asked to sort, SQLite would rather walk through the whole journal in order.
+        return [_video(row) for row in sorted(rows, key=_number, reverse=True)]
 
     async def lease(
         self, owner: str, *, seconds: float, limit: int = 500, task_ids: Collection[str] | None = None
@@ -330,7 +332,7 @@ class Journal:
         claim = claim.values(lease_owner=owner, lease_until=now + seconds)
         async with self._writing(alone=False) as connection:
             rows = (await connection.execute(claim.returning(videos))).all()
-        return [_video(row) for row in sorted(rows, key=lambda row: int(row.number))]
+        return [_video(row) for row in sorted(rows, key=_number)]
 
     async def release(self, owner: str) -> None:
         """Let other processes claim what this owner holds."""
@@ -393,6 +395,10 @@ class Journal:
                 yield connection
         except (SQLAlchemyError, OSError) as error:
             raise schema.trouble(self._place, error) from error
+
+
+def _number(row: Row[Any]) -> int:
+    return int(row.number)
 
 
 def _video(row: Row[Any]) -> Video:

@@ -818,8 +818,8 @@ CREATE UNIQUE INDEX hailuo_videos_one_active ON hailuo_videos (host, key)
 CREATE UNIQUE INDEX hailuo_videos_task ON hailuo_videos (host, task_id);
 CREATE INDEX hailuo_videos_newest ON hailuo_videos (host, number);
 CREATE INDEX hailuo_videos_by_state ON hailuo_videos (state, host, number);
-CREATE INDEX hailuo_videos_to_watch ON hailuo_videos (host, lease_until)
-    WHERE state = 'Processing' OR (state = 'Success' AND path IS NULL);
+CREATE INDEX hailuo_videos_to_watch ON hailuo_videos (host, path)
+    WHERE path IS NULL AND state IN ('Processing', 'Success');
 CREATE INDEX hailuo_videos_paid ON hailuo_videos (created_at) WHERE key IS NOT NULL AND state <> 'Refused';
 INSERT INTO hailuo_meta VALUES ('schema', '1');
 INSERT INTO hailuo_videos (id, host, state, created_at, updated_at, task_id, file_id, path, bytes, key, prompt,
@@ -876,7 +876,7 @@ async def test_an_old_journal_becomes_the_same_as_a_new_one(tmp_path: Path) -> N
                 "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql > ''"
             ).fetchall()
             schema = database.execute("SELECT value FROM hailuo_meta").fetchall()
-        shapes.append((sorted(columns), {name: re.sub(r"[\s()]+", "", sql) for name, sql in indexes}, schema))
+        shapes.append((sorted(columns), {name: re.sub(r"[\s()\"]+", "", sql) for name, sql in indexes}, schema))
     assert shapes[0] == shapes[1]
 
 
@@ -915,4 +915,6 @@ async def test_no_question_reads_the_whole_journal(sqlite_url: str) -> None:
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as database:
         for sql, values in questions:
             plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
-            assert not [step for step in plan if re.match("SCAN hailuo_videos", step)], (sql, plan)
+            # Walking through a host's records in order is fine when the walk ends after a page.
+            whole = r"SCAN hailuo_videos" if "LIMIT" in sql else r"SCAN hailuo_videos|.*\(host=\?\)"
+            assert not [step for step in plan if re.match(whole, step)], (sql, plan)

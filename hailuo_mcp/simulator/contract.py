@@ -111,7 +111,7 @@ def status_message(code: int, otherwise: str = "") -> str:
 
 def json_answer(content: dict[str, Any], code: int = 0, message: str = "success") -> Answer:
     """HTTP 200 and JSON, whatever `base_resp` says."""
-    answer = {"base_resp": {"status_code": code, "status_msg": message}} | content
+    answer = content | {"base_resp": {"status_code": code, "status_msg": message}}
     return Answer(200, {"content-type": "application/json; charset=utf-8"}, json.dumps(answer).encode())
 
 

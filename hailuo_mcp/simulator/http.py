@@ -56,7 +56,7 @@ class Server:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port."""
-        self._server = await asyncio.start_server(self._serve, host, port, limit=4 * _PIECE_BYTES)
+        self._server = await asyncio.start_server(self._accept, host, port, limit=4 * _PIECE_BYTES)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -71,10 +71,13 @@ class Server:
         await asyncio.sleep(0)  # the transports close in the loop's next round
         self._server = None
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: Python 3.11 reports the cancelling of its own as an error.
+        task = asyncio.create_task(self._serve(reader, writer))
         self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with suppress(ConnectionError):
                 await _Connection(self._service, reader, writer).run()
@@ -82,7 +85,6 @@ class Server:
                 await writer.wait_closed()
         finally:
             writer.transport.abort()
-            self._connections.discard(task)
 
 
 class _Connection:

@@ -39,7 +39,7 @@ _ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_URL_SIZE = (1364, 768)  # of the pictures at URLs, which are never fetched: the size of the document's example
+_URL_SIZE = (1280, 720)  # of the pictures at URLs, which are never fetched: it makes 1364x768, as in the document
 
 
 class BadFrame(Exception):

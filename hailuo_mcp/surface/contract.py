@@ -165,8 +165,13 @@ class HailuoTool(Tool):
             if isinstance(error.__cause__, ValidationError):
                 return refusal(explain(error.__cause__, self))
             if isinstance(error.__cause__, HailuoError):
-                return refusal(str(error.__cause__))
+                return refusal(_with_task(str(error.__cause__), arguments.get("task_id")))
             raise
+
+
+def _with_task(words: str, task_id: Any) -> str:
+    """What went wrong with a task names the task: it may be all that a person has of a paid video."""
+    return words if not task_id or str(task_id) in words else f"{words} (task {task_id})"
 
 
 def _hints(hints: dict[str, bool]) -> ToolAnnotations:
