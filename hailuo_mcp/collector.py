@@ -39,6 +39,7 @@ class _Care:
     leased_until: float = 0.0
     look: asyncio.Task[Video] | None = None
     fetch: asyncio.Task[Video] | None = None
+    turn: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -67,7 +68,6 @@ class Collector:
         self._owner = secrets.token_urlsafe(12)
         self._lease_seconds = max(30.0, 3 * interval)
         self._cares: dict[str, _Care] = {}
-        self._errands: set[asyncio.Task[None]] = set()
         self._paused_until = 0.0
         self._looking = asyncio.Semaphore(WATCHED_AT_ONCE)
         self._fetching = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
@@ -75,8 +75,7 @@ class Collector:
 
     async def close(self) -> None:
         """Stop what is under way and let other processes take over; partial downloads stay for the next one."""
-        running = [task for care in self._cares.values() for task in (care.look, care.fetch) if task]
-        running += self._errands  # type: ignore[arg-type]
+        running = [task for care in self._cares.values() for task in (care.turn, care.look, care.fetch) if task]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -155,47 +154,66 @@ class Collector:
 
     async def run(self) -> None:
         """Watch until cancelled: every unfinished video of the journal, also those of processes that died."""
+        held: list[Video] = []
+        claim_at = 0.0
         while True:
-            try:
-                videos = await self._journal.lease(self._owner, seconds=self._lease_seconds)
-                await self._journal.recover()
-                until = self._clock() + self._lease_seconds
-                for video in videos:
-                    self._care(str(video.task_id)).leased_until = until
-                await asyncio.gather(*(self._tend(video) for video in videos))
-            except HailuoError as error:
-                _log.warning("the watch over unfinished videos pauses: %s", error)
-            await self._sleep(min(self._interval, self._lease_seconds / 3))
+            if self._clock() >= claim_at:
+                try:
+                    held = await self._claim()
+                except HailuoError as error:
+                    _log.warning("the watch over unfinished videos pauses: %s", error)
+                claim_at = self._clock() + min(self._interval, self._lease_seconds / 3)
+            for video in held:
+                self._take_turn(video)
+            due = min((self._care(str(video.task_id)).next_look for video in held), default=claim_at)
+            pause = min(max(due, self._paused_until), claim_at) - self._clock()
+            await self._sleep(max(pause, self._interval / 20))
 
-    async def _tend(self, video: Video) -> None:
-        """One video's turn: a look when it is due, and the way home when it is done."""
-        task_id = str(video.task_id)
-        care = self._care(task_id)
+    async def _claim(self) -> list[Video]:
+        """Everything unfinished that no other process watches, ours for a while."""
+        self._forget_finished()
+        await self._journal.recover()
+        videos = await self._journal.lease(self._owner, seconds=self._lease_seconds)
         now = self._clock()
-        if now < max(care.next_look, self._paused_until) or now - video.created_at > STALE_SECONDS:
-            return
+        for video in videos:
+            self._care(str(video.task_id)).leased_until = now + self._lease_seconds
+        return [video for video in videos if now - video.created_at < STALE_SECONDS]
+
+    def _forget_finished(self) -> None:
+        for task_id, care in [*self._cares.items()]:
+            busy = any(task and not task.done() for task in (care.look, care.fetch, care.turn))
+            if not busy and (care.video is None or care.video.state in ENDED):
+                del self._cares[task_id]
+
+    def _take_turn(self, video: Video) -> None:
+        """Start a video's turn when it is due. Not awaited: what hangs must not hold up the others."""
+        care = self._care(str(video.task_id))
+        idle = care.turn is None or care.turn.done()
+        if idle and self._clock() >= max(care.next_look, self._paused_until):
+            care.turn = asyncio.create_task(self._turn(video, care))
+
+    async def _turn(self, video: Video, care: _Care) -> None:
+        """A look, and the way home when the video is done."""
+        task_id = str(video.task_id)
+        video = care.video or video
+        # What has ended and is home asks for nothing until the next claim leaves it out.
+        care.next_look = max(care.next_look, self._clock() + self._interval) if video.state in ENDED else care.next_look
         try:
             if video.state == "Processing":
                 async with self._looking:
                     video = await self.look(task_id)
             if video.state == "Success" and not video.path:
-                # Not awaited: a long download must not hold up the other videos' looks.
-                care.next_look = now + self._interval
-                errand = asyncio.create_task(self._collect(task_id, care))
-                self._errands.add(errand)
-                errand.add_done_callback(self._errands.discard)
+                await self.bring_home(task_id)
         except HailuoError as error:
             self._back_off(care, error)
+            if video.state == "Success" and care.failures >= GIVE_UP_AFTER:
+                await self._give_up(task_id, error)
 
-    async def _collect(self, task_id: str, care: _Care) -> None:
+    async def _give_up(self, task_id: str, reason: HailuoError) -> None:
         try:
-            await self.bring_home(task_id)
-        except asyncio.CancelledError:
-            return
+            await self._journal.given_up(task_id, str(reason))
         except HailuoError as error:
-            self._back_off(care, error)
-            if care.failures >= GIVE_UP_AFTER:
-                await self._journal.given_up(task_id, str(error))
+            _log.warning("video %s cannot be given up: %s", task_id, error)
 
     def _back_off(self, care: _Care, error: HailuoError) -> None:
         care.failures += 1
@@ -210,10 +228,9 @@ class Collector:
         care.next_look = self._clock() + self._interval * random.uniform(1, 1.15)  # noqa: S311
         seen = await self._api.query(task_id)
         care.failures = 0
-        before = care.video or await self._journal.find(task_id)
-        if before and before.state in ENDED and before.state == seen.status:
-            care.video = before
-            return before
+        # What ended may have been brought home by another process; what is under way is known here.
+        known = care.video is not None and care.video.state not in ENDED
+        before = care.video if known else await self._journal.find(task_id)
         if before and (before.state, before.upstream_status) == (seen.status, seen.upstream_status):
             care.video = before
             return before

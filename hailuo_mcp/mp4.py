@@ -15,7 +15,10 @@ _BOXES_MAX = 10_000  # at the top of the file: a real one has about five
 
 @dataclass(frozen=True, slots=True)
 class Mp4Facts:
-    """What the boxes say. `width` and `height` in pixels; `fast_start`: it can play before it is fully loaded."""
+    """What the boxes say. `width` and `height` in pixels; `fast_start`: it can play before it is fully loaded.
+
+    A fragmented video does not tell its `seconds` and `frames`: they are 0.
+    """
 
     width: int
     height: int
@@ -51,7 +54,8 @@ def inspect(path: Path) -> Mp4Facts:
         seconds, frames = video.seconds(_clock(_inside(moov, b"mvhd"))[0]), video.samples
     except (struct.error, IndexError) as error:
         raise NotAVideo("The file's index (moov) is damaged: a table in it is shorter than it says.") from error
-    if not (width and height and seconds and frames):
+    # A fragmented video keeps its tables beside its pictures, not in the index: there its boxes alone speak for it.
+    if not (width and height and seconds and frames) and "moof" not in places:
         raise NotAVideo(f"The video track is empty: {width}x{height} pixels, {frames} frames, {seconds:g} seconds.")
     audio = any(track.handler == b"soun" for track in tracks)
     return Mp4Facts(width, height, seconds, frames, size, places["moov"] < places["mdat"], audio)

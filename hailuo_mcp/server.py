@@ -12,6 +12,7 @@ from hailuo_mcp.app import App
 from hailuo_mcp.settings import Settings, Transport
 from hailuo_mcp.surface.prompts import add_prompts
 from hailuo_mcp.surface.resources import add_resources
+from hailuo_mcp.surface.tasks import Tasks, VideoTasks
 from hailuo_mcp.surface.tools import Tools
 from hailuo_mcp.surface.updates import Updates
 
@@ -50,6 +51,7 @@ def build_server(
         instructions=INSTRUCTIONS,
         version=VERSION,
         tools=list(Tools(app).all()),
+        extensions=[Tasks(VideoTasks(app, clock))],
         lifespan=lifespan,
         log_level=settings.log_level,
         subscriptions=updates.bus,

@@ -5,8 +5,8 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -178,10 +178,14 @@ class Studio:
             try:
                 task_id = await self._api.submit(prepared.submission)
             except Unconfirmed as error:
-                video = await self._journal.unconfirmed(video.id, str(error))
+                # A journal that fails now has the intent still: the record counts as unconfirmed after its deadline.
+                video = replace(video, state="Unconfirmed", failure=str(error))
+                with suppress(JournalUnavailable):
+                    video = await self._journal.unconfirmed(video.id, str(error))
                 raise Unconfirmed(unconfirmed_words(video)) from error
             except HailuoError as error:
-                await self._journal.refused(video.id, str(error))
+                with suppress(JournalUnavailable):
+                    await self._journal.refused(video.id, str(error))
                 raise
             try:
                 return await self._journal.submitted(video.id, task_id), True

@@ -12,8 +12,10 @@ from hailuo_mcp import mp4
 Boxes = list[tuple[bytes, bytes]]
 
 
-def _write(path: Path, *, sound: bool = False, fast_start: bool = True) -> Path:
+def _write(path: Path, *, sound: bool = False, fast_start: bool = True, fragmented: bool = False) -> Path:
     flags = {"movflags": "+faststart"} if fast_start else {}
+    if fragmented:
+        flags = {"movflags": "frag_keyframe+empty_moov"}
     with av.open(str(path), "w", format="mp4", options=flags) as container:
         video = container.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
         video.width, video.height, video.pix_fmt = 64, 36, "yuv420p"
@@ -64,6 +66,14 @@ def _join(boxes: Boxes) -> bytes:
 def test_a_whole_video_tells_its_facts(clip: bytes, scratch: Path) -> None:
     facts = _inspect(scratch, clip)
     assert facts == mp4.Mp4Facts(64, 36, 1.0, 24, len(clip), fast_start=True, has_audio=False)
+
+
+def test_a_fragmented_video_is_whole_or_cut_like_any_other(tmp_path: Path, scratch: Path) -> None:
+    content = _write(tmp_path / "a.mp4", fragmented=True).read_bytes()
+    facts = _inspect(scratch, content)
+    assert (facts.width, facts.height) == (64, 36)
+    with pytest.raises(mp4.NotAVideo, match="cut short"):
+        _inspect(scratch, content[:-30])
 
 
 def test_sound_and_a_late_index_are_seen(tmp_path: Path) -> None:
