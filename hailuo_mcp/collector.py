@@ -89,6 +89,11 @@ class Collector:
             care.look.add_done_callback(_retrieve)
         return await asyncio.shield(care.look)
 
+    async def glance(self, task_id: str) -> Video:
+        """The record, after asking the API only if nobody here did within the interval."""
+        due = self._clock() >= self._care(task_id).next_look
+        return await self.look(task_id) if due else await self._journal.find(task_id) or await self.look(task_id)
+
     async def wait(self, task_id: str, seconds: float, tell: Callable[[float, Video], Awaitable[None]]) -> Video:
         """Wait until the task ends, at most `seconds`; `tell` hears of the seconds waited so far and the record."""
         start = self._clock()

@@ -17,6 +17,7 @@ from hailuo_mcp.surface.tools import Tools
 from hailuo_mcp.surface.updates import Updates
 
 VERSION = importlib.metadata.version("hailuo-mcp")
+BODY_BYTES_MAX = 56_000_000  # two frames of 20 MB as data URLs: over HTTP a caller's files are out of reach
 GRACE_SECONDS = 2  # for calls in flight when an HTTP server stops
 INSTRUCTIONS = (
     "Makes videos from a first and a last picture with MiniMax-Hailuo-02. generate_video costs money and returns a "
@@ -51,7 +52,7 @@ def build_server(
         instructions=INSTRUCTIONS,
         version=VERSION,
         tools=list(Tools(app).all()),
-        extensions=[Tasks(VideoTasks(app, clock))],
+        extensions=[Tasks(VideoTasks(app))],
         lifespan=lifespan,
         log_level=settings.log_level,
         subscriptions=updates.bus,
@@ -72,7 +73,7 @@ async def serve_http(server: "MCPServer[App]", host: str, port: int) -> None:
         return PlainTextResponse("ok")
 
     config = uvicorn.Config(
-        server.streamable_http_app(host=host),
+        server.streamable_http_app(host=host, max_request_body_size=BODY_BYTES_MAX),
         host=host,
         port=port,
         log_level="warning",

@@ -219,6 +219,10 @@ class Studio:
             return await self._collector.look(task_id)
         return await self._collector.wait(task_id, wait_seconds, tell or _say_nothing)
 
+    async def glance(self, task_id: str) -> Video:
+        """Where a video stands, for callers that poll: the API is asked at most once in an interval."""
+        return await self._collector.glance(task_id)
+
     async def link(self, task_id: str, file_id: str | None = None) -> tuple[Video, VideoLink]:
         """A fresh download link; raises NotReady when the task has not succeeded."""
         return await self._collector.link(task_id, file_id)

@@ -636,6 +636,14 @@ async def test_processes_killed_while_they_write_leave_every_committed_record(ur
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+async def test_windows_that_make_the_journal_at_the_same_moment_all_get_it(tmp_path: Path) -> None:
+    # SQLite does not wait by itself there: without a second try some of these opens fail.
+    for number in range(40):
+        opened = [Journal(f"sqlite:///{(tmp_path / str(number)).as_posix()}", host=HOST) for _ in range(6)]
+        await asyncio.gather(*(journal.open() for journal in opened))
+        await asyncio.gather(*(journal.close() for journal in opened))
+
+
 async def test_callers_that_give_up_leave_no_lock_behind(journal: Journal, window: Journal) -> None:
     for rounds in range(30):
         begin = asyncio.create_task(journal.begin(intent(str(rounds)), patience=60))

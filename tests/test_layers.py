@@ -17,6 +17,7 @@ LEVELS = [
     {"app"},
     {"surface.contract", "surface.updates", "surface.consent"},
     {"surface.tools", "surface.resources", "surface.prompts"},
+    {"surface.tasks"},
     {"server"},
     {"demo"},
     {"cli"},

@@ -135,7 +135,7 @@ class Tools:
             path=video.path,
             under_way=None,
         )
-        return answer(_status_words(video), result)
+        return answer(status_words(video), result)
 
     async def get_download_url(self, task_id: TaskId, file_id: FileId = "") -> Annotated[CallToolResult, Link]:
         """Get a fresh, expiring link to a finished video; free."""
@@ -194,7 +194,7 @@ class Tools:
         return answer(text, VideoList(videos=list(map(row, videos)), next_cursor=following))
 
 
-def _status_words(video: "Video") -> str:
+def status_words(video: "Video") -> str:
     """What a person wants to know of a video, and the next step."""
     task = f"Task {video.task_id}"
     if video.state == "Failed":
