@@ -64,7 +64,7 @@ class Answer:
         """The API's own error code, None when there is none."""
         base = self.fields.get("base_resp")
         code = base.get("status_code") if isinstance(base, dict) else None
-        if isinstance(code, str) and code.strip().lstrip("-").isdigit():
+        if isinstance(code, str) and code.strip().lstrip("-").isdecimal():
             code = int(code)
         return code if isinstance(code, int) and code != 0 else None
 
@@ -138,7 +138,7 @@ def text(value: Any) -> str | None:
 
 def pixels(value: Any) -> int | None:
     """A width or height in pixels; the API sends 0 for unknown."""
-    if isinstance(value, str) and value.isdigit():
+    if isinstance(value, str) and value.isdecimal():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
@@ -146,7 +146,7 @@ def pixels(value: Any) -> int | None:
 def expiry(url: str) -> float | None:
     """When a signed link ends, in epoch seconds: `Expires=`, or a signing date and a number of seconds."""
     query = {name.lower(): values[0] for name, values in parse_qs(urlsplit(url).query).items()}
-    if query.get("expires", "").isdigit():
+    if query.get("expires", "").isdecimal():
         return float(query["expires"])
     for vendor in ("x-amz", "x-oss", "x-tos"):
         try:
@@ -161,7 +161,7 @@ def _retry_after(value: str | None) -> float | None:
     """Seconds from a Retry-After header, given as seconds or as a date."""
     if not value:
         return None
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())

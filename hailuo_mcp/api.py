@@ -17,7 +17,7 @@ import httpx
 import stamina
 
 from hailuo_mcp.answers import Answer, expiry, failure, pixels, text
-from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, NotFound, Unconfirmed
+from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, NotConfigured, NotFound, Unconfirmed
 from hailuo_mcp.rules import MODEL, Status
 
 CONNECT_SECONDS = 10.0
@@ -132,13 +132,7 @@ class HailuoApi:
         self.key = key
         self._submit_seconds = submit_seconds
         self._read_seconds = read_seconds
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=64),
-            # A proxy from the environment is for the outside world, not for this machine.
-            mounts={"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None},
-            headers={"User-Agent": "hailuo-mcp"},
-        )
+        self._client = _client(read_seconds)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -220,7 +214,7 @@ class HailuoApi:
                     raise _download_refused(response.status_code)
                 resumed = start if response.status_code == 206 else 0
                 length = response.headers.get("Content-Length", "")
-                total = resumed + int(length) if length.isdigit() else None
+                total = resumed + int(length) if length.isdecimal() else None
                 yield Download(resumed, total, response.aiter_raw())
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ApiUnavailable(f"The download broke off ({_name(error)}).") from error
@@ -272,6 +266,22 @@ class HailuoApi:
                 if len(body) > ANSWER_BYTES_MAX:
                     break
             return Answer(response.status_code, response.headers, bytes(body), key)
+
+
+def _client(read_seconds: float) -> httpx.AsyncClient:
+    try:
+        return httpx.AsyncClient(
+            timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=64),
+            # A proxy from the environment is for the outside world, not for this machine.
+            mounts={"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None},
+            headers={"User-Agent": "hailuo-mcp"},
+        )
+    except (ValueError, httpx.InvalidURL) as error:
+        raise NotConfigured(
+            f"The proxy in the environment (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY) cannot be used: {error}. Give one "
+            "like http://host:port or socks5://host:port, or remove the variable."
+        ) from error
 
 
 def _again(error: Exception) -> bool | float:

@@ -13,6 +13,7 @@ from hailuo_mcp.api import HailuoApi
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, DownloadFailed
 
 ATTEMPTS = 5
+TOTAL_SECONDS = 1800.0  # of one try; what it brought stays, and a link lasts for hours
 RANGE_NOT_SATISFIABLE = 416  # what was kept of an earlier try is longer than the file
 _WRITE_BYTES = 1 << 20
 
@@ -78,10 +79,13 @@ class Downloads:
     async def _stream(self, url: str, part: Path) -> None:
         """Write the file, going on where an earlier try stopped; raises ApiUnavailable when it ends too soon."""
         start = _size(part)
-        async with self._api.download(url, start) as download:
-            with part.open("r+b" if download.start else "wb") as file:
-                file.seek(download.start)
-                have = download.start + await _write(file, download.pieces)
+        try:
+            async with asyncio.timeout(TOTAL_SECONDS), self._api.download(url, start) as download:
+                with part.open("r+b" if download.start else "wb") as file:
+                    file.seek(download.start)
+                    have = download.start + await _write(file, download.pieces)
+        except TimeoutError as error:
+            raise ApiUnavailable(f"The download took longer than {TOTAL_SECONDS:g} s.") from error
         if download.total is not None and have != download.total:
             raise ApiUnavailable(f"The download ended after {have} of {download.total} bytes.")
 
