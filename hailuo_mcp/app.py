@@ -60,13 +60,17 @@ class App:
 
         settings = self.settings
         journal = Journal(settings.journal_url(), host=settings.base_url, clock=self._clock)
-        await journal.open()
         api = HailuoApi(
             settings.base_url,
             settings.require_key,
             submit_seconds=settings.submit_timeout,
             read_seconds=settings.request_timeout,
         )
+        try:
+            await journal.open()
+        except HailuoError:
+            await api.close()
+            raise
         downloads = Downloads(api, settings.output_dir, sleep=self._sleep)
         self.collector = Collector(
             api, journal, downloads, interval=settings.poll_interval, clock=self._clock, sleep=self._sleep
