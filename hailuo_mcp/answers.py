@@ -20,9 +20,9 @@ class Answer:
         self.retry_after = _retry_after(headers.get("Retry-After"))
         trace = headers.get("Trace-Id", "")
         self.trace = f" (Trace-Id {trace[:80]})" if trace else ""
-        self._key = key
         try:
-            parsed = json.loads(body)
+            # Should a gateway repeat the key, in whichever field: it goes no further than here.
+            parsed = json.loads(body.replace(key.encode(), b"[key]") if key else body)
         except (ValueError, RecursionError):  # not JSON, not even text, or nested to break parsers
             parsed = None
         self._body: dict[str, Any] | None = _unwrapped(parsed) if isinstance(parsed, dict) else None
@@ -35,7 +35,8 @@ class Answer:
     @property
     def is_failed_task(self) -> bool:
         """Whether it tells of a task that failed; its code is then the reason, not a failure of the query."""
-        return (text(self.fields.get("status")) or "").lower().startswith("fail")
+        # Under an error of HTTP, "fail" is what some gateways call the query itself.
+        return self.status < 300 and (text(self.fields.get("status")) or "").lower().startswith("fail")
 
     def data(self, unclear: type[HailuoError] = ApiUnavailable) -> dict[str, Any]:
         """The answer's fields; raises ApiRefused, ApiUnavailable, or `unclear` for what is not an answer at all."""
@@ -64,7 +65,7 @@ class Answer:
         """The API's own error code, None when there is none."""
         base = self.fields.get("base_resp")
         code = base.get("status_code") if isinstance(base, dict) else None
-        if isinstance(code, str) and code.strip().lstrip("-").isdecimal():
+        if isinstance(code, str) and re.fullmatch(r"-?[0-9]{1,9}", code.strip()):
             code = int(code)
         return code if isinstance(code, int) and code != 0 else None
 
@@ -94,12 +95,13 @@ class Answer:
     def _said(self) -> str:
         """The API's own words, cut short, without the key should a gateway repeat it."""
         base, error = self.fields.get("base_resp"), self.fields.get("error")
+        later = f" (it asks to wait {self.retry_after:.0f} s)" if self.retry_after else ""
         words = (base.get("status_msg") if isinstance(base, dict) else None) or (
             error.get("message") if isinstance(error, dict) else error
         )
-        said = re.sub(r"\s+", " ", text(words or self.fields.get("message")) or "").replace(self._key, "[key]")
+        said = re.sub(r"\s+", " ", text(words or self.fields.get("message")) or "")
         said = re.sub(r"sk-\S{6,}", "[key]", said)
-        return (f": {said[:300]}" if said else "") + self.trace
+        return (f": {said[:300]}" if said else "") + later + self.trace
 
 
 def failure(data: dict[str, Any]) -> str:
@@ -108,10 +110,10 @@ def failure(data: dict[str, Any]) -> str:
     number = base.get("status_code") if isinstance(base, dict) else None
     known = API_CODES.get(number) if isinstance(number, int) else None
     said = text(base.get("status_msg")) if isinstance(base, dict) and number else None
-    reason = text(data.get("fail_reason")) or text(data.get("error_message")) or said
+    reason = (text(data.get("fail_reason")) or text(data.get("error_message")) or said or "")[:300]
     if known:
         return f"{known.meaning} ({number}{f': {reason}' if reason else ''}). {known.remedy}"
-    return reason[:300] if reason else "The API gave no reason. Change the prompt or the frames before trying again."
+    return reason or "The API gave no reason. Change the prompt or the frames before trying again."
 
 
 def _unwrapped(body: dict[str, Any]) -> dict[str, Any]:
@@ -136,9 +138,15 @@ def text(value: Any) -> str | None:
     return str(value).strip() or None
 
 
+def id_of(value: Any) -> str | None:
+    """The id of a task or a file; None for what can be none."""
+    word = text(value)
+    return word if word and len(word) <= 128 and word.isprintable() and " " not in word else None
+
+
 def pixels(value: Any) -> int | None:
     """A width or height in pixels; the API sends 0 for unknown."""
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
@@ -152,7 +160,7 @@ def expiry(url: str) -> float | None:
         try:
             signed = datetime.strptime(query[f"{vendor}-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
             return signed.timestamp() + int(query[f"{vendor}-expires"])
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             continue
     return None
 

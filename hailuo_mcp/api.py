@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import stamina
 
-from hailuo_mcp.answers import Answer, expiry, failure, pixels, text
+from hailuo_mcp.answers import Answer, expiry, failure, id_of, pixels, text
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, NotConfigured, NotFound, Unconfirmed
 from hailuo_mcp.rules import MODEL, Status
 
@@ -24,6 +24,7 @@ CONNECT_SECONDS = 10.0
 STALL_SECONDS = 30.0  # a download that brings nothing for so long is broken off; it can be resumed
 READ_ATTEMPTS = 4
 RETRY_AFTER_MAX = 10.0  # seconds; a longer wish is passed on to the person instead of waited out
+RANGE_NOT_SATISFIABLE = 416  # what is here of an earlier try does not fit the file
 INVALID_PARAMETERS = 2013  # what the API says to an id that it does not know
 ANSWER_BYTES_MAX = 1_000_000
 
@@ -111,6 +112,7 @@ class RequestBody:
             (f', "{frame.name}": {json.dumps(frame.head)[:-1]}'.encode(), frame) for frame in submission.frames
         ]
         self.length = len(self._json) + 1 + sum(len(head) + frame.encoded_bytes + 1 for head, frame in self._frames)
+        self.whole = False  # until then nothing can be paid: what was sent is not JSON yet
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._json
@@ -119,6 +121,7 @@ class RequestBody:
             async for piece in frame.encoded():
                 yield piece
             yield b'"'
+        self.whole = True
         yield b"}"
 
 
@@ -138,6 +141,14 @@ class HailuoApi:
         """Close every connection."""
         await self._client.aclose()
 
+    async def knock(self) -> str | None:
+        """Ask the host for its front page, without the key; returns its Date header. Raises ApiUnavailable."""
+        try:
+            async with self._client.stream("GET", self._base_url + "/") as response:
+                return text(response.headers.get("Date"))
+        except httpx.HTTPError as error:
+            raise ApiUnavailable(f"{self._base_url} could not be reached ({_name(error)}): {error}") from error
+
     async def submit(self, submission: Submission) -> str:
         """Ask for a video and pay for it: sent once, never again. Returns the task id.
 
@@ -147,21 +158,28 @@ class HailuoApi:
         headers = {"Content-Type": "application/json", "Content-Length": str(body.length)}
         try:
             async with asyncio.timeout(self._submit_seconds):
-                answer = await self._call("POST", _SUBMIT, content=body, headers=headers, timeout=self._submit_seconds)
+                # Connecting ends first: a host that cannot be reached is not an outcome that is not known.
+                timeout = httpx.Timeout(self._submit_seconds, connect=min(CONNECT_SECONDS, self._submit_seconds / 2))
+                answer = await self._call("POST", _SUBMIT, content=body, headers=headers, timeout=timeout)
         except _NOT_SENT as error:
             raise ApiUnavailable(
                 f"The API at {self._base_url} could not be reached ({_name(error)}); nothing was sent."
             ) from error
         except (httpx.HTTPError, TimeoutError) as error:
+            if not body.whole:
+                raise ApiUnavailable(
+                    f"The request was cut off before its end was sent ({_name(error)}), so nothing was paid. Try "
+                    "again; on a slow line with smaller pictures, or with a longer HAILUO_SUBMIT_TIMEOUT."
+                ) from error
             raise Unconfirmed(f"no answer came back ({_name(error)})") from error
+        task_id = id_of(answer.fields.get("task_id"))
         try:
-            data = answer.data(unclear=Unconfirmed)
-        except ApiUnavailable as error:
+            answer.data(unclear=Unconfirmed)
+        except (ApiRefused, ApiUnavailable) as error:
             # An "unclear" code or a 5xx to a read is harmless; to a submit it may hide a paid video.
-            if answer.may_have_been_paid():
-                raise Unconfirmed(str(error)) from error
+            if task_id or answer.may_have_been_paid():
+                raise Unconfirmed(str(error) + (f" It named task {task_id}." if task_id else "")) from error
             raise
-        task_id = text(data.get("task_id"))
         if not task_id:
             raise Unconfirmed(f"the answer holds no task_id{answer.trace}")
         return task_id
@@ -178,8 +196,8 @@ class HailuoApi:
         return TaskStatus(
             task_id,
             status,
-            word,
-            text(data.get("file_id")),
+            word[:80],
+            id_of(data.get("file_id")),
             pixels(data.get("video_width")),
             pixels(data.get("video_height")),
             failure(data) if failed else None,
@@ -195,7 +213,7 @@ class HailuoApi:
                 f"The API's answer about file {file_id} holds no download link{answer.trace}; ask again."
             )
         return VideoLink(
-            text(file.get("file_id")) or file_id, _secure(url), text(file.get("filename")) or "video.mp4", expiry(url)
+            id_of(file.get("file_id")) or file_id, _secure(url), text(file.get("filename")) or "video.mp4", expiry(url)
         )
 
     @asynccontextmanager
@@ -213,6 +231,9 @@ class HailuoApi:
                 if response.status_code not in (200, 206):
                     raise _download_refused(response.status_code)
                 resumed = start if response.status_code == 206 else 0
+                place = f"bytes {start}-"
+                if response.status_code == 206 and not response.headers.get("Content-Range", place).startswith(place):
+                    raise ApiRefused("The download did not go on where it had stopped.", RANGE_NOT_SATISFIABLE)
                 length = response.headers.get("Content-Length", "")
                 total = resumed + int(length) if length.isdecimal() else None
                 yield Download(resumed, total, response.aiter_raw())

@@ -6,10 +6,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from hailuo_mcp.errors import HailuoError
-from hailuo_mcp.settings import Settings, Transport
+from hailuo_mcp.settings import Settings, Transport, is_loopback
 
 if TYPE_CHECKING:
     from hailuo_mcp.collector import Announce
@@ -55,8 +57,13 @@ class App:
         from hailuo_mcp.api import HailuoApi
         from hailuo_mcp.collector import Collector
         from hailuo_mcp.downloads import Downloads
+        from hailuo_mcp.files import open_confined
         from hailuo_mcp.journal import Journal
+        from hailuo_mcp.remote import Remote
+        from hailuo_mcp.review import Reviewer
+        from hailuo_mcp.stills import Stills
         from hailuo_mcp.studio import Studio
+        from hailuo_mcp.viewing import Viewer
 
         settings = self.settings
         journal = Journal(settings.journal_url(), host=settings.base_url, clock=self._clock)
@@ -76,11 +83,18 @@ class App:
             api, journal, downloads, interval=settings.poll_interval, clock=self._clock, sleep=self._sleep
         )
         self.collector.announce = self.announce
+        stills = Stills(self.collector, settings.output_dir, sleep=self._sleep)
+        open_file = partial(open_confined, folders=settings.frame_folders(self.transport))
+        reviewer = Reviewer(
+            open_file, Remote(own_machine=is_loopback(urlsplit(settings.base_url).hostname or "")), stills
+        )
         studio = Studio(
             api,
             journal,
             self.collector,
-            frame_folders=settings.frame_folders(self.transport),
+            reviewer,
+            stills,
+            Viewer(reviewer, stills, settings.output_dir),
             host=settings.base_url,
             submit_seconds=settings.submit_timeout,
             daily_limit=settings.max_videos_per_day,

@@ -62,6 +62,20 @@ def _resolve(text: str, folders: Sequence[Path]) -> Path:
     return resolved
 
 
+def find_video(text: str, folder: Path) -> Path | None:
+    """The file that a name, or a full path, means in the folder; None for a bare word, which is no file's name.
+
+    Raises RequestRejected when there is none, or it is elsewhere.
+    """
+    path = _path(text)
+    if path.suffix.lower() != ".mp4" and len(path.parts) < 2:
+        return None
+    found = _resolve(str(folder / path), [folder])
+    if not found.is_file():
+        raise RequestRejected(f"{found} is not a file")
+    return found
+
+
 def _path(text: str) -> Path:
     """A path as people and models write it: quoted, as file URL, from `~`."""
     text = text.strip().strip("\"'")

@@ -1,42 +1,34 @@
-"""First and last frame: open, judge, encode for sending."""
+"""First and last frame: opened, judged, mended, encoded for sending."""
 
 import asyncio
 import binascii
 import hashlib
 import io
-import ipaddress
 import math
-import struct
-import zlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Literal
 from urllib.parse import urlsplit
 
 from PIL import Image
 
+from hailuo_mcp import mending, pictures
+from hailuo_mcp.containers import Body
 from hailuo_mcp.errors import FrameRejected, RequestRejected
-from hailuo_mcp.rules import (
-    FRAME_ASPECT_MAX,
-    FRAME_ASPECT_MIN,
-    FRAME_BYTES_BELOW,
-    FRAME_FORMATS,
-    FRAME_SHORT_SIDE_ABOVE,
-)
+from hailuo_mcp.pictures import Facts, Fault, Look
+from hailuo_mcp.rules import FRAME_FORMATS
 
 FrameName = Literal["first_frame_image", "last_frame_image"]
 
-PIXELS_MAX = 64_000_000  # a frame of 20 MB that unpacks to more is a bomb, not a photograph
-_DECODE_PIXELS_MAX = 4_000_000  # decoded in full up to here; larger ones are checked by their structure (memory)
 _PIECE_BYTES = 384 * 1024  # a multiple of 3, so that base64 pieces join; small enough to keep memory flat
-_TAIL_BYTES = 64 * 1024  # some cameras write data after the JPEG's end marker
-_EXIF_ORIENTATION = 0x0112
-_PILLOW_ERRORS = (SyntaxError, ValueError, OSError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_SOURCE_CHARACTERS_MAX = 4096  # of a path or URL
+_BY_PATH = "save it and give its path instead: then it is mended"
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A judged frame. `label` is what a person calls it; sizes are as displayed, in pixels, and None for a URL."""
+    """A judged frame. `label` is what a person calls it, `sha256` is of what the person gave; the other facts are of
+    what is sent: sizes as displayed, in pixels, and None where they are not known."""
 
     name: FrameName
     label: str
@@ -47,12 +39,12 @@ class Frame:
     height: int | None = None
     size: int | None = None  # bytes
     warnings: tuple[str, ...] = ()
-    _file: BinaryIO | None = field(default=None, repr=False, compare=False)
+    _body: Body | None = field(default=None, repr=False, compare=False)
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._file:
-            self._file.close()
+        if self._body:
+            self._body.close()
 
     @property
     def head(self) -> str:
@@ -62,11 +54,11 @@ class Frame:
     @property
     def encoded_bytes(self) -> int:
         """Length of the base64 text that follows `head`."""
-        return 4 * math.ceil((self.size or 0) / 3)
+        return 4 * math.ceil((self._body.size if self._body else 0) / 3)
 
     async def encoded(self) -> AsyncIterator[bytes]:
         """The picture as base64, piece by piece, from the start each time; raises FrameRejected when it shrank."""
-        left = self.size or 0
+        left = self._body.size if self._body else 0
         offset = 0
         while left:
             piece = await asyncio.to_thread(self._piece, offset, min(left, _PIECE_BYTES))
@@ -75,53 +67,138 @@ class Frame:
             yield piece
 
     def _piece(self, offset: int, size: int) -> bytes:
-        assert self._file is not None
-        self._file.seek(offset)
-        data = self._file.read(size)
+        assert self._body is not None
+        data = self._body.read(offset, size)
         if len(data) != size:
             raise FrameRejected(f"{self.name}: {self.label} became shorter while it was sent; nothing was paid")
         return binascii.b2a_base64(data, newline=False)
 
 
-def open_frame(name: FrameName, source: str, open_file: Callable[[str], BinaryIO]) -> Frame:
-    """Open and judge a frame given as path, http(s) URL or data URL; raises FrameRejected. Blocks: use a thread.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a frame argument turned out to be: `frame` can be sent, and is None where there are problems.
+
+    `facts` are of the picture as it was given. `image` is small, upright and in RGB, when it was asked for.
+    """
+
+    name: FrameName
+    label: str
+    facts: Facts | None = None
+    problems: tuple[str, ...] = ()
+    frame: Frame | None = None
+    image: Image.Image | None = None
+
+
+def is_url(source: str) -> bool:
+    """Whether a source is an http(s) URL."""
+    return source.strip()[:8].lower().startswith(("http:", "https:"))
+
+
+def judge_source(
+    name: FrameName, source: str, open_file: Callable[[str], BinaryIO], *, mend: bool = True, show: int | None = None
+) -> Judged:
+    """Judge a path or data URL; `show` asks for the picture, with a short side of so many pixels. Blocks.
 
     `open_file` opens a path that a person gave, within what may be read; raises RequestRejected.
     """
+    label = "data URL" if source.strip()[:5].lower() == "data:" else source.strip()
     try:
-        scheme = source.strip()[:8].lower()
-        if scheme.startswith(("http:", "https:")):
-            return _from_url(name, source.strip())
-        if scheme.startswith("data:"):
-            return _judge(name, "data URL", _from_data_url(source.strip()))
-        if len(source) > 4096 or "\x00" in source:
+        if label == "data URL":
+            file = _from_data_url(source.strip())
+        elif len(source) > _SOURCE_CHARACTERS_MAX or "\x00" in source:
             raise RequestRejected("is neither a path, an http(s) URL nor a data URL (data:image/jpeg;base64,...)")
-        return _judge(name, source.strip(), open_file(source))
-    except FrameRejected:
-        raise
+        else:
+            file = open_file(source)
     except RequestRejected as error:
-        raise FrameRejected(f"{name}: {error}") from None
+        return Judged(name, label[:200], problems=(f"{name}: {error}",))
+    return judge_file(name, label, file, mend=mend, show=show)
 
 
-def _from_url(name: FrameName, url: str) -> Frame:
+def judge_file(name: FrameName, label: str, file: BinaryIO, *, mend: bool = True, show: int | None = None) -> Judged:
+    """Judge an open file, which belongs to the frame from here on. Blocks."""
+    found, frame, image = Look(None), None, None
+    problems: list[str] = []
+    try:
+        found = pictures.look(label, file)
+        problems += found.problems
+        if found.readable and show:
+            image, _ = mending.upright(label, file, show)
+        if found.facts and not problems:
+            frame = _frame(name, label, file, found, mend)
+    except RequestRejected as error:
+        problems.append(str(error))
+    finally:
+        if frame is None:
+            file.close()
+    return Judged(name, label, found.facts, tuple(f"{name}: {problem}" for problem in problems), frame, image)
+
+
+def _frame(name: FrameName, label: str, file: BinaryIO, found: Look, mend: bool) -> Frame:
+    """The frame as it is sent: the file's picture untouched, or a mended copy; raises RequestRejected."""
+    facts, faults = found.facts, list(found.faults)
+    assert facts is not None
+    if faults and not mend:
+        raise _unmended(faults)
+    body = pictures.whole_picture(label, file, facts)
+    digest = _digest(file)
+    if faults or found.may_be_transparent:
+        picture, transparent = mending.upright(label, file, mending.SHORT_SIDE_KEPT)
+        if transparent:
+            faults.append(Fault(f"{label} is transparent in parts", "laid on white where it was transparent"))
+        if faults and not mend:
+            raise _unmended(faults)
+        if faults:
+            copy, kind = mending.encode(picture, facts.format)
+            file.close()
+            body = Body(copy, [range(copy.tell())])
+            notice = _notice(name, label, faults, f"{kind} of {picture.width}x{picture.height}", body.size)
+            return Frame(name, label, digest, None, kind, *picture.size, body.size, (notice,), body)
+    assert body is not None, "a format that cannot be sent is a fault"
+    return Frame(name, label, digest, None, facts.format, facts.width, facts.height, body.size, (), body)
+
+
+def _unmended(faults: Sequence[Fault]) -> RequestRejected:
+    return RequestRejected(f"{'; '.join(fault.words for fault in faults)}; mend=true sends a mended copy")
+
+
+def _notice(name: str, label: str, faults: Sequence[Fault], sent: str, size: int) -> str:
+    *deeds, last = (fault.deed for fault in faults)
+    deed = f"{', '.join(deeds)} and {last}" if deeds else last
+    return f"{name}: {label} was {deed} for sending, as a {sent} and {size / 1e6:.1f} MB; the file itself is unchanged"
+
+
+def judge_url(name: FrameName, url: str, head: bytes | None, size: int | None) -> Judged:
+    """Judge an http(s) URL: its text, and the picture as far as `head`, its beginning, shows it.
+
+    The API reads the picture there by itself, so nothing can be mended; `size` is the whole picture's, in bytes.
+    """
+    try:
+        _check_url(url)
+    except RequestRejected as error:
+        return Judged(name, url[:200], problems=(f"{name}: {error}",))
+    frame = Frame(name, url, hashlib.sha256(url.encode()).hexdigest(), url=url)
+    if head is None:
+        return Judged(name, url, frame=frame)
+    found = pictures.look(url, io.BytesIO(head), size or len(head))
+    problems = [f"{name}: {problem}" for problem in found.problems]
+    problems += [f"{name}: {fault.words}; {_BY_PATH}" for fault in found.faults if fault.fatal]
+    if problems or not found.facts:
+        return Judged(name, url, found.facts, tuple(problems))
+    warnings = tuple(f"{name}: {fault.words}; {_BY_PATH}" for fault in found.faults)
+    facts = found.facts
+    frame = replace(frame, format=facts.format, width=facts.width, height=facts.height, size=size, warnings=warnings)
+    return Judged(name, url, facts, (), frame)
+
+
+def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         host, credentials, _ = parts.hostname, parts.username or parts.password, parts.port
     except ValueError as error:
         raise RequestRejected(f"{url[:200]!r} is not a URL: {error}") from None
-    if not host or credentials or any(character.isspace() for character in url) or len(url) > 4096:
+    spaces = any(character.isspace() for character in url)
+    if not host or credentials or spaces or len(url) > _SOURCE_CHARACTERS_MAX:
         raise RequestRejected(f"{url[:200]!r} must be a plain public URL, without spaces or a password")
-    warnings = []
-    if _is_private(host):
-        warnings.append(f"{name}: {host} can probably not be reached by the API from outside; a path is safer")
-    return Frame(name, url, hashlib.sha256(url.encode()).hexdigest(), url=url, warnings=tuple(warnings))
-
-
-def _is_private(host: str) -> bool:
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return host == "localhost" or host.endswith((".local", ".localhost", ".internal")) or "." not in host
 
 
 def _from_data_url(url: str) -> BinaryIO:
@@ -135,130 +212,6 @@ def _from_data_url(url: str) -> BinaryIO:
     return io.BytesIO(data)
 
 
-def _judge(name: FrameName, label: str, file: BinaryIO) -> Frame:
-    try:
-        size = file.seek(0, io.SEEK_END)
-        picture_format, (width, height), turned = _check(label, file, size)
-        digest = _digest(file)
-    except BaseException:
-        file.close()
-        raise
-    note = f"{name}: the photo is stored turned, with a note to turn it back; the API may ignore that note"
-    return Frame(name, label, digest, None, picture_format, width, height, size, (note,) if turned else (), file)
-
-
-def _check(label: str, file: BinaryIO, size: int) -> tuple[str, tuple[int, int], bool]:
-    """Format, displayed size and whether it is turned; raises RequestRejected for what the API would refuse."""
-    if not size:
-        raise RequestRejected(f"{label} is empty (0 bytes)")
-    if size >= FRAME_BYTES_BELOW:
-        raise RequestRejected(f"{label} has {size / 1e6:.1f} MB; less than {FRAME_BYTES_BELOW / 1e6:.0f} MB is allowed")
-    picture_format, (width, height), turned = _look(label, file)
-    if problems := _shape_problems(label, width, height):
-        raise RequestRejected("; ".join(problems))
-    _check_complete(label, picture_format, file, size, width * height)
-    return picture_format, (width, height), turned
-
-
-def _look(label: str, file: BinaryIO) -> tuple[str, tuple[int, int], bool]:
-    """Format by content, displayed size in pixels, and whether an EXIF note turns the picture."""
-    file.seek(0)
-    allowed = one_line(FRAME_FORMATS)
-    try:
-        picture = Image.open(file)
-    except _PILLOW_ERRORS as error:
-        if isinstance(error, Image.DecompressionBombError):
-            raise RequestRejected(f"{label} unpacks to far too many pixels") from None
-        raise RequestRejected(f"{label} is not a picture that can be read; {allowed} is needed") from None
-    # Phones write JPEGs with a second picture behind the first; Pillow calls those MPO.
-    real = "JPEG" if picture.format == "MPO" else str(picture.format)
-    if real not in FRAME_FORMATS:
-        raise RequestRejected(f"{label} is a {real} by content; {allowed} is needed")
-    if getattr(picture, "is_animated", False) and picture.format != "MPO":
-        raise RequestRejected(f"{label} is animated; a still picture is needed")
-    if picture.width * picture.height > PIXELS_MAX:
-        raise RequestRejected(
-            f"{label} has {picture.width * picture.height / 1e6:.0f} megapixels; at most {PIXELS_MAX // 10**6} are read"
-        )
-    orientation = _orientation(picture)
-    size = picture.size if orientation < 5 else picture.size[::-1]
-    return real, (size[0], size[1]), orientation > 1
-
-
-def _orientation(picture: Image.Image) -> int:
-    try:
-        # A PNG would be decoded as a whole to look for EXIF behind its pixels: only what stands before counts.
-        exif = Image.Exif()
-        exif.load(picture.info.get("exif", b""))
-        value = exif.get(_EXIF_ORIENTATION, 1)
-    except _PILLOW_ERRORS:
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _shape_problems(label: str, width: int, height: int) -> list[str]:
-    problems = []
-    if min(width, height) <= FRAME_SHORT_SIDE_ABOVE:
-        problems.append(
-            f"{label} is {width}x{height} pixels; its short side must be over {FRAME_SHORT_SIDE_ABOVE} pixels"
-        )
-    (low_width, low_height), (high_width, high_height) = FRAME_ASPECT_MIN, FRAME_ASPECT_MAX
-    if width * low_height < low_width * height or width * high_height > high_width * height:
-        problems.append(
-            f"{label} is {width}x{height}, an aspect of {width / height:.2f}:1; from {low_width}:{low_height} to "
-            f"{high_width}:{high_height} is allowed"
-        )
-    return problems
-
-
-def _check_complete(label: str, picture_format: str, file: BinaryIO, size: int, pixels: int) -> None:
-    """Refuse a truncated or damaged picture, without unpacking large ones into memory."""
-    whole = {"JPEG": _jpeg_is_whole, "PNG": _png_is_whole, "WEBP": _webp_is_whole}[picture_format]
-    damaged = RequestRejected(f"{label} is damaged or cut off; save or export the picture again")
-    if not whole(file, size):
-        raise damaged
-    if picture_format == "JPEG" or pixels <= _DECODE_PIXELS_MAX:
-        file.seek(0)
-        try:
-            picture = Image.open(file, formats=tuple(FRAME_FORMATS))
-            if not picture.info.get("progressive") or pixels <= 4 * _DECODE_PIXELS_MAX:
-                picture.draft("RGB", (picture.width // 8, picture.height // 8))
-                picture.load()
-        except _PILLOW_ERRORS:
-            raise damaged from None
-
-
-def _jpeg_is_whole(file: BinaryIO, size: int) -> bool:
-    file.seek(max(0, size - _TAIL_BYTES))
-    return b"\xff\xd9" in file.read(_TAIL_BYTES)
-
-
-def _png_is_whole(file: BinaryIO, size: int) -> bool:
-    """Walk the chunks with their checksums to IEND."""
-    offset = 8
-    while offset + 12 <= size:
-        file.seek(offset)
-        length, kind = struct.unpack(">I4s", file.read(8))
-        if offset + 12 + length > size:
-            return False
-        checksum, left = zlib.crc32(kind), length
-        while left:
-            piece = file.read(min(left, 1 << 20))
-            checksum, left = zlib.crc32(piece, checksum), left - len(piece)
-        if file.read(4) != struct.pack(">I", checksum):
-            return False
-        if kind == b"IEND":
-            return True
-        offset += 12 + length
-    return False
-
-
-def _webp_is_whole(file: BinaryIO, size: int) -> bool:
-    file.seek(4)
-    (riff_bytes,) = struct.unpack("<I", file.read(4))
-    return bool(riff_bytes + 8 <= size)
-
-
 def _digest(file: BinaryIO) -> str:
     digest = hashlib.sha256()
     file.seek(0)
@@ -267,27 +220,28 @@ def _digest(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def crop_loss(first: Frame, last: Frame) -> float:
-    """Share of the last frame, 0 to 1, that is lost when it is cropped to the first one's shape."""
-    if not (first.width and first.height and last.width and last.height):
-        return 0.0
-    ratio = (first.width * last.height) / (first.height * last.width)
-    return 1 - min(ratio, 1 / ratio)
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """What the model cuts from the last frame to give it the first one's shape: a share, 0 to 1, and where."""
+
+    loss: float
+    sides: Literal["left and right", "top and bottom"]
+
+
+def crop_of(first: tuple[int, int], last: tuple[int, int]) -> Crop:
+    """The cut for two sizes in pixels; the position, in the middle, is not documented but usual."""
+    ratio = (first[0] * last[1]) / (first[1] * last[0])
+    return Crop(1 - min(ratio, 1 / ratio), "left and right" if ratio < 1 else "top and bottom")
 
 
 def crop_warning(first: Frame, last: Frame) -> str | None:
     """What the model will cut from the last frame, when that is 1 % or more."""
-    loss = crop_loss(first, last)
-    if loss < 0.01:
+    if not (first.width and first.height and last.width and last.height):
         return None
-    wider = (last.width or 0) * (first.height or 0) > (first.width or 0) * (last.height or 0)
+    crop = crop_of((first.width, first.height), (last.width, last.height))
+    if crop.loss < 0.01:
+        return None
     return (
         f"last_frame_image: is {last.width}x{last.height} and the first frame is {first.width}x{first.height}; the "
-        f"model will crop {loss:.0%} of the last frame, at its {'left and right' if wider else 'top and bottom'}"
+        f"model will crop {crop.loss:.0%} of the last frame, at its {crop.sides}"
     )
-
-
-def one_line(formats: dict[str, str]) -> str:
-    """`JPEG, PNG or WebP`."""
-    names = ["WebP" if name == "WEBP" else name for name in formats]
-    return f"{', '.join(names[:-1])} or {names[-1]}"

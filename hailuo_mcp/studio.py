@@ -8,15 +8,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
-from hailuo_mcp import camera, files
+from hailuo_mcp import files
 from hailuo_mcp.api import HailuoApi, Submission, VideoLink
 from hailuo_mcp.collector import Collector
-from hailuo_mcp.errors import ApiRefused, HailuoError, JournalUnavailable, NotFound, RequestRejected, Unconfirmed
-from hailuo_mcp.frames import Frame, FrameName, crop_warning, open_frame
+from hailuo_mcp.errors import ApiRefused, HailuoError, JournalUnavailable, NotFound, Unconfirmed
+from hailuo_mcp.frames import Frame
 from hailuo_mcp.journal import Intent, Journal, State, Video
-from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, request_problems
+from hailuo_mcp.review import Request as Request
+from hailuo_mcp.review import Review, Reviewer
+from hailuo_mcp.stills import Stills
+from hailuo_mcp.viewing import Preview, View, Viewer
 
 CLOSING_SECONDS = 1.5  # hosts give a server about 2 s before they kill it
 SPARE_SECONDS = 30.0  # beyond the submit timeout: a record still `Submitting` then belongs to a dead process
@@ -24,20 +26,6 @@ TELL_SECONDS = 5.0
 TWIN_WAIT_SECONDS = 20.0  # how long to wait for the same request that another process is sending
 
 Tell = Callable[[float, Video], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a person asks for. Frames are paths, URLs or data URLs; `take` tells wanted repetitions apart."""
-
-    prompt: str
-    first_frame_image: str | None = None
-    last_frame_image: str | None = None
-    duration: int = DEFAULT_DURATION  # seconds
-    resolution: str = DEFAULT_RESOLUTION
-    prompt_optimizer: bool = True
-    aigc_watermark: bool = False
-    take: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +53,10 @@ class Studio:
         api: HailuoApi,
         journal: Journal,
         collector: Collector,
+        reviewer: Reviewer,
+        stills: Stills,
+        viewer: Viewer,
         *,
-        frame_folders: Sequence[Path],
         host: str,
         submit_seconds: float,
         daily_limit: int | None = None,
@@ -76,7 +66,9 @@ class Studio:
         self._api = api
         self._journal = journal
         self._collector = collector
-        self._open_file = partial(files.open_confined, folders=frame_folders)
+        self._reviewer = reviewer
+        self._stills = stills
+        self._viewer = viewer
         self._host = host
         self._patience = submit_seconds + SPARE_SECONDS
         self._daily_limit = daily_limit
@@ -115,39 +107,9 @@ class Studio:
 
     async def _prepare(self, request: Request, opened: ExitStack) -> _Prepared:
         """Everything that can be refused here is refused here, all at once."""
-        reading = camera.read(request.prompt)
-        problems = [*request_problems(reading.prompt, request.duration, request.resolution), *reading.problems]
-        frames: list[Frame] = []
-        sources: list[tuple[FrameName, str | None]] = [
-            ("first_frame_image", request.first_frame_image),
-            ("last_frame_image", request.last_frame_image),
-        ]
-        for name, source in sources:
-            if source and source.strip():
-                try:
-                    frame = await asyncio.to_thread(open_frame, name, source, self._open_file)
-                except RequestRejected as error:
-                    problems.append(str(error))
-                else:
-                    opened.callback(frame.close)
-                    frames.append(frame)
-        if problems:
-            raise RequestRejected(
-                "\n".join(["Nothing was sent and nothing was paid. To mend:", *map(_bullet, problems)])
-            )
-        submission = Submission(
-            reading.prompt,
-            request.duration,
-            request.resolution,
-            request.prompt_optimizer,
-            request.aigc_watermark,
-            frames,
-        )
-        crop = crop_warning(*frames) if len(frames) == 2 else None
-        warnings = [*reading.warnings, *(warning for frame in frames for warning in frame.warnings)]
-        return _Prepared(
-            submission, self._intent(submission, frames, request.take), tuple(warnings + ([crop] if crop else []))
-        )
+        review = await self._reviewer.review(request, opened)
+        submission = review.submission()
+        return _Prepared(submission, self._intent(submission, review.frames, request.take), review.warnings)
 
     def _intent(self, submission: Submission, frames: Sequence[Frame], take: int) -> Intent:
         digests = {frame.name: frame.sha256 for frame in frames}
@@ -249,6 +211,22 @@ class Studio:
         home.cancel()  # only this caller's wait; the download itself is shared
         return await self._journal.find(task_id) or await self._collector.look(task_id)
 
+    async def check(self, request: Request) -> tuple[Review, bytes | None]:
+        """Everything that can be said of a request before it is paid for, and a JPEG of its frames; free."""
+        return await self._viewer.check(request)
+
+    async def preview(self, request: Request) -> Preview:
+        """A sketch of the shot as MP4, drawn on this machine; free."""
+        return await self._viewer.preview(request)
+
+    async def view(self, clip: str, frames: int) -> View:
+        """A look at a finished clip, named by its task_id or its file in the output folder."""
+        return await self._viewer.view(clip, frames)
+
+    async def still(self, task_id: str, moment: str) -> bytes:
+        """A frame of a finished video as PNG: the `first`, the `last`, or the one at that second."""
+        return await self._stills.png(task_id, moment)
+
     async def recent(
         self, state: State | None = None, limit: int = 20, before: str | None = None
     ) -> tuple[list[Video], str | None]:
@@ -281,10 +259,6 @@ def unconfirmed_words(video: Video) -> str:
         "is there, check_status with its task_id goes on from here; if not, generate_video with the next `take` "
         "number sends the request again."
     )
-
-
-def _bullet(problem: str) -> str:
-    return f"- {problem}"
 
 
 async def _say_nothing(_waited: float, _video: Video) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -25,13 +26,20 @@ _TINY_PIXELS = 320 * 240  # up to here the fastest preset is good enough
 _THREADS = 2
 _BT709 = 1  # the number of BT.709 as colour space, primaries and transfer in H.264
 _UNTAGGED = 2
-_EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # halves the error
+EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # halves the error
 _LIMITED = 1  # the range 16 to 235
 _UNRELATED = 100.0  # levels of 255, brightness and colours added: the least that unrelated photographs differ by
 
 
 class Unreadable(ValueError):
     """The file cannot be decoded as an MP4 video. `str()` is a sentence that says so."""
+
+
+def libraries() -> str:
+    """PyAV's version and those of the FFmpeg libraries it brought; raises ValueError where H.264 cannot be written."""
+    av.Codec("libx264", "w")
+    versions = (f"{name} {'.'.join(map(str, version))}" for name, version in sorted(av.library_versions.items()))
+    return f"PyAV {av.__version__} with {', '.join(versions)}"
 
 
 def output_size(first_size: tuple[int, int] | None, short_side: int) -> tuple[int, int]:
@@ -76,7 +84,7 @@ def render_animatic(
         ThreadPoolExecutor(_THREADS) as pool,
         av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as container,
     ):
-        stream = _add_stream(container, size, fps)
+        stream = add_stream(container, size, fps)
         for at, planes in enumerate(_ahead(pool, draw, frames)):
             container.mux(stream.encode(_video_frame(planes, at, size)))
         container.mux(stream.encode(None))
@@ -165,7 +173,7 @@ def _planes(picture: Image.Image) -> list[Image.Image]:
         dst_colorspace=Colorspace.ITU709,
         src_color_range=ColorRange.JPEG,
         dst_color_range=ColorRange.MPEG,
-        interpolation=_EXACT,
+        interpolation=EXACT,
     )
     return [
         Image.frombytes("L", (plane.width, plane.height), bytes(plane), "raw", "L", plane.line_size)
@@ -217,9 +225,11 @@ def _ahead(
         yield future.result()
 
 
-def _add_stream(container: OutputContainer, size: tuple[int, int], fps: int) -> VideoStream:
+def add_stream(container: OutputContainer, size: tuple[int, int], fps: int | Fraction, **options: str) -> VideoStream:
+    """A new H.264 stream that plays everywhere, tagged as BT.709; `size` must be even, `options` are libx264's."""
     preset = "ultrafast" if size[0] * size[1] <= _TINY_PIXELS else "veryfast"
-    stream = container.add_stream("libx264", rate=fps, options={"preset": preset, "threads": str(_THREADS)})
+    settings = {"preset": preset, "threads": str(_THREADS)} | options
+    stream = container.add_stream("libx264", rate=fps, options=settings)
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
@@ -240,7 +250,7 @@ def _video_frame(planes: list[Image.Image], at: int, size: tuple[int, int]) -> a
 def read_frame(path: Path, which: Which | float) -> Image.Image:
     """The exact first or last frame, or the one shown at that second (clamped to the clip), in RGB."""
     # A file that ends early gives its last whole frame: whether a download is complete is asked elsewhere.
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         if which == "first" or (which != "last" and not which > 0):
             return _image(next(container.decode(stream)))
         until = math.inf if which == "last" else float(which)
@@ -269,17 +279,37 @@ def contact_sheet(
 
     `long_edge` in pixels; quality, then size, go down until the JPEG has at most `max_bytes`.
     """
-    with _opened(path) as (container, stream):
-        columns = math.ceil(math.sqrt(max(frames, 1)))
-        tiles = list(_spread(container, stream, frames, long_edge // columns))
-    if not tiles:
+    columns = math.ceil(math.sqrt(max(frames, 1)))
+    found = tiles(path, frames, (long_edge // columns, long_edge // columns))
+    labelled = [(f"{second:.1f} s", tile) for second, tile in found]
+    rows = [labelled[at : at + columns] for at in range(0, len(labelled), columns)]
+    return sheet(rows, max_bytes), [second for second, _ in found]
+
+
+def tiles(path: Path, wanted: int, box: tuple[int, int]) -> list[tuple[float, Image.Image]]:
+    """At least one frame, spread evenly from the first to the last, no larger than `box`, and each one's second."""
+    with opened(path) as (container, stream):
+        scale = min(1.0, box[0] / stream.width, box[1] / stream.height)
+        size = (max(round(stream.width * scale), 1), max(round(stream.height * scale), 1))
+        found = list(_spread(container, stream, wanted, size))
+    if not found:
         raise Unreadable(f"{path.name} cannot be read as a video: no picture can be decoded.")
-    width, height = tiles[0][1].size
-    sheet = Image.new("RGB", (width * min(columns, len(tiles)), height * math.ceil(len(tiles) / columns)), "white")
-    for index, (second, tile) in enumerate(tiles):
-        _stamp(tile, f"{second:.1f} s")
-        sheet.paste(tile, (index % columns * width, index // columns * height))
-    return _small_jpeg(sheet, max_bytes), [second for second, _ in tiles]
+    return found
+
+
+def sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]], max_bytes: int) -> bytes:
+    """Rows of labelled pictures as a JPEG; quality, then size, go down until it has at most `max_bytes`."""
+    heights = [max(tile.height for _, tile in row) for row in rows]
+    page = Image.new("RGB", (max(sum(tile.width for _, tile in row) for row in rows), sum(heights)), "white")
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        left = 0
+        for label, tile in row:
+            _stamp(tile, label)
+            page.paste(tile, (left, top))
+            left += tile.width
+        top += height
+    return _small_jpeg(page, max_bytes)
 
 
 def likeness(a: Image.Image, b: Image.Image) -> float:
@@ -296,7 +326,7 @@ def likeness(a: Image.Image, b: Image.Image) -> float:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The MP4 file and its video; whatever is wrong with the content becomes `Unreadable`."""
     path.stat()  # a missing file is an OSError of its own, not an unreadable video
     try:
@@ -323,25 +353,27 @@ def _second(frame: av.VideoFrame, stream: VideoStream) -> float:
 
 
 def _image(frame: av.VideoFrame, size: tuple[int, int] | None = None) -> Image.Image:
-    """RGB, scaled to that size. Untagged video is read as players do: BT.709 for high definition, else BT.601."""
+    """RGB, scaled to that size."""
     width, height = size or (frame.width, frame.height)
-    space = None
-    if frame.colorspace == _UNTAGGED:
-        space = Colorspace.ITU709 if min(frame.width, frame.height) > 576 else Colorspace.ITU601
     image: Image.Image = frame.to_image(  # type: ignore[no-untyped-call]
-        width=width, height=height, src_colorspace=space, interpolation=_EXACT
+        width=width, height=height, src_colorspace=untagged_space(frame), interpolation=EXACT
     )
     return image
 
 
+def untagged_space(frame: av.VideoFrame) -> Colorspace | None:
+    """How players read a frame without a tag: BT.709 for high definition, else BT.601. None: it has one."""
+    if frame.colorspace != _UNTAGGED:
+        return None
+    return Colorspace.ITU709 if min(frame.width, frame.height) > 576 else Colorspace.ITU601
+
+
 def _spread(
-    container: InputContainer, stream: VideoStream, wanted: int, edge: int
+    container: InputContainer, stream: VideoStream, wanted: int, size: tuple[int, int]
 ) -> Iterator[tuple[float, Image.Image]]:
     total = stream.frames
     count = max(min(wanted, total), 1)
     indices = {round(i * (total - 1) / max(count - 1, 1)) for i in range(count)}
-    scale = min(1.0, edge / max(stream.width, stream.height))
-    size = (max(round(stream.width * scale), 1), max(round(stream.height * scale), 1))
     for index, frame in enumerate(container.decode(stream)):
         if index in indices:
             yield round(_second(frame, stream), 3), _image(frame, size)

@@ -67,7 +67,7 @@ Prompt = Annotated[
     ),
 ]
 FirstFrame = Annotated[
-    str, Field(description="Opening picture: full path, http(s) URL or data URL"), BeforeValidator(_text)
+    str, Field(description="Opening picture: full path, URL, or hailuo://videos/ID/last-frame"), BeforeValidator(_text)
 ]
 LastFrame = Annotated[str, Field(description="Closing picture, of the same shape"), BeforeValidator(_text)]
 Seconds = Annotated[Duration, Field(description="Seconds; 10 needs 768P"), BeforeValidator(_number)]
@@ -81,6 +81,15 @@ WaitSeconds = Annotated[int, Field(ge=0, le=WAIT_MAX_SECONDS), BeforeValidator(_
 Take = Annotated[
     int, Field(ge=1, le=TAKES_MAX, description="Raise by 1 to pay for the same again"), BeforeValidator(_number)
 ]
+Mend = Annotated[bool, Field(description="Mend copies of frames where needed")]
+MaybePrompt = Annotated[str, BeforeValidator(_text)]
+Clip = Annotated[
+    str,
+    Field(description="task_id, or an MP4's name in the output folder"),
+    BeforeValidator(_text),
+    AfterValidator(_required),
+]
+Tiles = Annotated[int, Field(ge=1, le=25), BeforeValidator(_number)]
 VideoState = Literal["", "Submitting", "Unconfirmed", "Processing", "Success", "Failed", "Refused"]
 Limit = Annotated[int, Field(ge=1, le=50), BeforeValidator(_number)]
 Cursor = Annotated[str, BeforeValidator(_text)]
@@ -126,6 +135,40 @@ class Saved(BaseModel):
     bytes: int | None
     video_width: int | None
     video_height: int | None
+
+
+class Checked(BaseModel):
+    ok: bool
+    prompt: str
+    frames: list[dict[str, Any]]
+    crop_percent: int | None
+    crop_sides: str | None
+    camera: list[dict[str, Any]]
+    problems: list[str]
+    warnings: list[str]
+
+
+class Previewed(BaseModel):
+    path: str
+    seconds: float
+    video_width: int
+    video_height: int
+    prompt: str
+    warnings: list[str]
+
+
+class Viewed(BaseModel):
+    task_id: str | None
+    path: str
+    seconds: float
+    frames_per_second: float
+    video_width: int
+    video_height: int
+    has_audio: bool
+    shown_at: list[float]
+    first_frame_likeness: float | None
+    last_frame_likeness: float | None
+    notes: list[str]
 
 
 def answer(text: str, result: BaseModel, *more: ContentBlock) -> CallToolResult:

@@ -36,9 +36,11 @@ _STEPS = (
     "",
     "Please make this video with the hailuo tools:",
     "1. Read hailuo://camera-commands and write the prompt: one or two sentences of what is seen, with the camera "
-    "moves in brackets where they happen. Show me the prompt and the settings, and wait for my yes: it costs money.",
-    "2. Call generate_video once, with the pictures as paths or URLs. If it refuses, tell me what to mend.",
-    "3. Call check_status with the task_id and wait_seconds 45 until it says Success or Failed. Do not submit again "
+    "moves in brackets where they happen. Call check_frames and mend what it names.",
+    "2. Show me the prompt, the settings and what will be cropped, and offer a free preview_video. Wait for my yes: "
+    "it costs money.",
+    "3. Call generate_video once, with the pictures as paths or URLs. If it refuses, tell me what to mend.",
+    "4. Call check_status with the task_id and wait_seconds 45 until it says Success or Failed. Do not submit again "
     "meanwhile.",
-    "4. Call download_video and tell me where the file is.",
+    "5. Call view_video to see whether the video is what I asked for, download_video, and tell me where the file is.",
 )

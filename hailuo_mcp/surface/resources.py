@@ -5,12 +5,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ResourceNotFoundError
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp_types import Completion, CompletionArgument, CompletionContext, PromptReference, ResourceTemplateReference
 
 from hailuo_mcp import camera, rules
 from hailuo_mcp.app import App
-from hailuo_mcp.errors import NotFound
+from hailuo_mcp.errors import HailuoError, NotFound
 from hailuo_mcp.surface.contract import iso, row
 from hailuo_mcp.surface.updates import VIDEOS
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RECENT = 20
 JSON = "application/json"
+PNG = "image/png"
 
 
 def add_resources(server: "MCPServer[Any]", app: App) -> None:
@@ -78,6 +79,36 @@ def add_resources(server: "MCPServer[Any]", app: App) -> None:
         except NotFound as error:
             raise ResourceNotFoundError(str(error)) from error
 
+    @server.resource(
+        f"{VIDEOS}/{{task_id}}/first-frame",
+        name="first-frame",
+        title="First frame",
+        description="How a finished video begins, at full quality; generate_video takes this URI as a frame",
+        mime_type=PNG,
+    )
+    async def first_frame(task_id: str) -> bytes:
+        return await _still(app, task_id, "first")
+
+    @server.resource(
+        f"{VIDEOS}/{{task_id}}/last-frame",
+        name="last-frame",
+        title="Last frame",
+        description="How a finished video ends; as first_frame_image the next video goes on from there",
+        mime_type=PNG,
+    )
+    async def last_frame(task_id: str) -> bytes:
+        return await _still(app, task_id, "last")
+
+    @server.resource(
+        f"{VIDEOS}/{{task_id}}/frame/{{seconds}}",
+        name="frame",
+        title="Frame at a second",
+        description="The frame of a finished video that is shown at that second, such as 2.5",
+        mime_type=PNG,
+    )
+    async def frame_at(task_id: str, seconds: str) -> bytes:
+        return await _still(app, task_id, seconds)
+
     @server.completion()  # type: ignore[no-untyped-call, untyped-decorator]
     async def complete(
         ref: PromptReference | ResourceTemplateReference,
@@ -96,6 +127,15 @@ def add_resources(server: "MCPServer[Any]", app: App) -> None:
             newest, _ = await (await app.studio()).recent(limit=100)
             return _starting_with(argument.value, [video.task_id for video in newest if video.task_id])
         return None
+
+
+async def _still(app: App, task_id: str, moment: str) -> bytes:
+    try:
+        return await (await app.studio()).still(task_id, moment)
+    except NotFound as error:
+        raise ResourceNotFoundError(str(error)) from error
+    except HailuoError as error:
+        raise ResourceError(str(error)) from error
 
 
 def record(video: "Video") -> dict[str, object]:

@@ -23,6 +23,7 @@ from hailuo_mcp.surface.contract import (
     Limit,
     Link,
     MaybeTaskId,
+    Mend,
     Prompt,
     Quality,
     Saved,
@@ -74,6 +75,7 @@ class Tools:
         prompt_optimizer: bool = True,
         aigc_watermark: bool = False,
         take: Take = 1,
+        mend: Mend = True,
     ) -> Annotated[CallToolResult, Generated]:
         """Make a video from a first and/or last picture. COSTS MONEY: call once for each video wanted.
 
@@ -95,6 +97,7 @@ class Tools:
                 prompt_optimizer,
                 aigc_watermark,
                 take,
+                mend,
             )
         )
         task_id = str(done.video.task_id)

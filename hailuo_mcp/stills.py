@@ -1,0 +1,86 @@
+"""Single frames of finished videos, at full quality: what the next shot can begin or end with."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from hailuo_mcp import files
+from hailuo_mcp.collector import Collector
+from hailuo_mcp.errors import NotReady, RequestRejected
+from hailuo_mcp.journal import Video
+
+PATIENCE_SECONDS = 40.0  # for a download, below the 60 s after which many hosts give up on a call
+_STEP_SECONDS = 5.0
+_REFERENCE = re.compile(r"hailuo://videos/([^/\s]+)/(?:(first|last)-frame|frame/([^/\s]+))")
+_SECONDS = re.compile(r"\d{1,6}(\.\d{1,9})?")
+
+
+def last_frame(clip: str) -> str:
+    """The reference that means how a clip ends."""
+    return f"hailuo://videos/{quote(clip, safe='')}/last-frame"
+
+
+def is_reference(source: str) -> bool:
+    """Whether a source means a frame of an earlier video."""
+    return source.strip()[:9].lower() == "hailuo://"
+
+
+class Stills:
+    """Brings videos home when their frames are wanted."""
+
+    def __init__(
+        self, collector: Collector, output_dir: Path, *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    ) -> None:
+        self._collector = collector
+        self._output_dir = output_dir
+        self._sleep = sleep
+
+    async def file(self, clip: str) -> tuple[Path, Video | None]:
+        """The file of a clip that is named by its task_id, or by its name in the output folder."""
+        if path := files.find_video(clip, self._output_dir):
+            return path, None
+        video = await self._home(clip)
+        return Path(str(video.path)), video
+
+    async def _home(self, task_id: str) -> Video:
+        """The video with its file at hand; raises NotReady when it is not finished or takes long to download."""
+        home = asyncio.create_task(self._collector.bring_home(task_id))
+        for _ in range(round(PATIENCE_SECONDS / _STEP_SECONDS)):
+            pause = asyncio.ensure_future(self._sleep(_STEP_SECONDS))
+            try:
+                await asyncio.wait({home, pause}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                pause.cancel()
+            if home.done():
+                return home.result()
+        home.cancel()  # only this caller's wait; the download itself is shared
+        raise NotReady(f"Video {task_id} is still being downloaded; that goes on by itself. Ask again in a minute.")
+
+    async def png(self, clip: str, moment: str) -> bytes:
+        """A frame of a clip as PNG: the `first`, the `last`, or the one at that second, such as `2.5`."""
+        if moment not in ("first", "last") and not _SECONDS.fullmatch(moment):
+            raise RequestRejected(f"{moment[:80]!r} is no second of a video; write it like 2.5")
+        path, _ = await self.file(clip)
+        return await asyncio.to_thread(_extract, path, moment)
+
+    async def of(self, reference: str) -> bytes:
+        """The frame that a `hailuo://videos/...` reference means, as PNG; raises RequestRejected for another one."""
+        match = _REFERENCE.fullmatch(reference.strip())
+        if match is None:
+            raise RequestRejected(
+                f"{reference[:200]!r} is no frame of a video; write hailuo://videos/TASK_ID/last-frame, "
+                ".../first-frame or .../frame/SECONDS"
+            )
+        clip, end, second = match.groups()
+        return await self.png(unquote(clip), end or second)
+
+
+def _extract(path: Path, moment: str) -> bytes:
+    from hailuo_mcp import video  # late: loading FFmpeg takes a moment
+
+    try:
+        return video.extract_png(path, "first" if moment == "first" else "last" if moment == "last" else float(moment))
+    except (video.Unreadable, OSError) as error:
+        raise RequestRejected(f"{path} cannot be read as a video: {error}") from error

@@ -1,0 +1,203 @@
+"""Pictures at URLs, from a small server on loopback; nothing beyond it is ever asked."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageStat
+from world import world
+
+from hailuo_mcp import remote, video
+from hailuo_mcp.remote import HEAD_BYTES, REDIRECTS_MAX, Remote, is_public
+
+
+def noise(size: tuple[int, int] = (1600, 900), form: str = "JPEG") -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise(size, 90).convert("RGB").save(file, form)
+    return file.getvalue()
+
+
+@dataclass
+class Web:
+    """A server whose pages are whole HTTP answers."""
+
+    url: str
+    pages: dict[str, bytes]
+    requests: list[str] = field(default_factory=list)
+
+    def redirect(self, path: str, to: str) -> str:
+        self.pages[path] = f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
+        return self.url + path
+
+    def serve(self, path: str, body: bytes, status: str = "200 OK", headers: str = "") -> str:
+        length = "" if "Content-Length" in headers else f"Content-Length: {len(body)}\r\n"
+        self.pages[path] = f"HTTP/1.1 {status}\r\n{headers}{length}\r\n".encode() + body
+        return self.url + path
+
+
+@asynccontextmanager
+async def web() -> AsyncIterator[Web]:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        served.requests.append(request)
+        writer.write(served.pages.get(request.split()[1], b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
+        with suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    served = Web(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {})
+    async with server:
+        yield served
+
+
+def names(*addresses: str) -> Callable[..., object]:
+    async def resolve(host: str, port: int) -> list[str]:
+        return list(addresses)
+
+    return resolve
+
+
+async def test_only_the_beginning_of_a_picture_is_asked_for() -> None:
+    data = noise((3000, 2000))
+    async with web() as served:
+        url = served.serve("/a.jpg", data)
+        found = await Remote(own_machine=True).head(url)
+        assert (found.data, found.size, found.trouble) == (data[:HEAD_BYTES], len(data), "")
+        assert f"range: bytes=0-{HEAD_BYTES - 1}" in served.requests[0].lower()
+        part = served.serve("/b.jpg", data[:500], "206 Partial Content", f"Content-Range: bytes 0-499/{len(data)}\r\n")
+        found = await Remote(own_machine=True).head(part)
+        assert (found.data, found.size) == (data[:500], len(data))
+
+
+async def test_redirects_are_followed_a_few_times() -> None:
+    async with web() as served:
+        served.serve("/end", b"picture")
+        for hop in range(REDIRECTS_MAX + 1):
+            served.redirect(f"/{hop}", f"/{hop - 1}" if hop else served.url + "/end")
+        assert (await Remote(own_machine=True).head(f"{served.url}/{REDIRECTS_MAX - 1}")).data == b"picture"
+        assert "redirects" in (await Remote(own_machine=True).head(f"{served.url}/{REDIRECTS_MAX}")).trouble
+
+
+@pytest.mark.parametrize(
+    ("to", "private"),
+    [
+        ("http://169.254.169.254/latest/meta-data", True),
+        ("http://10.0.0.1/", True),
+        ("http://[fd00:ec2::254]/", True),
+        ("http://[::ffff:192.168.0.1]/", True),
+        ("http://0.0.0.0/", True),
+        ("http://2130706433.example/", False),
+        ("file:///etc/passwd", False),
+        ("gopher://127.0.0.1/", False),
+        ("http://", False),
+    ],
+)
+async def test_no_redirect_leads_to_where_it_should_not(to: str, private: bool) -> None:
+    async with web() as served:
+        found = await Remote(own_machine=True).head(served.redirect("/r", to))
+    assert found.data is None
+    assert found.private == private
+    assert found.trouble
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://localhost:1/", "http://[::1]/", "http://router.local/"])
+async def test_this_machine_is_private_unless_the_api_is_simulated_on_it(url: str) -> None:
+    assert (await Remote().head(url)).private
+
+
+async def test_every_address_of_a_host_must_be_public() -> None:
+    for addresses in (("10.0.0.1",), ("93.184.215.14", "127.0.0.1"), ("2606:2800:21f::1", "169.254.169.254")):
+        found = await Remote(resolve=names(*addresses)).head("http://rebinding.example/")  # type: ignore[arg-type]
+        assert found.private
+    assert "no address" in (await Remote(resolve=names()).head("http://none.example/")).trouble  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("127.0.0.1", False),
+        ("192.168.1.1", False),
+        ("172.16.0.1", False),
+        ("169.254.169.254", False),
+        ("100.100.100.200", False),
+        ("168.63.129.16", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("fe80::1%eth0", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert is_public(address) == public
+
+
+async def test_what_a_server_does_wrong_is_trouble_and_no_crash() -> None:
+    async with web() as served:
+        edge = Remote(own_machine=True)
+        served.pages["/broken"] = b"not http at all\r\n\r\n"
+        served.pages["/cut"] = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"
+        served.redirect("/bad", "http://[::1/")
+        for path in ("/none", "/broken", "/cut", "/bad"):
+            found = await edge.head(served.url + path)
+            assert (found.data, bool(found.trouble)) == (None, True)
+    assert (await edge.head(served.url + "/none")).trouble.startswith("it could not be reached")
+
+
+async def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "HEAD_SECONDS", 0.2)
+    silence = asyncio.Event()
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silence.wait()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        found = await Remote(own_machine=True).head(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        silence.set()
+    assert found.data is None
+    assert "0.2 s" in found.trouble or "reached" in found.trouble
+
+
+async def test_a_url_frame_is_judged_before_it_is_paid_for(tmp_path: Path) -> None:
+    async with web() as served, world(tmp_path) as w:
+        small, fine = served.serve("/small.jpg", noise((200, 300))), served.serve("/fine.jpg", noise())
+        said = await w.fail("generate_video", prompt="x", first_frame_image=small)
+        assert "200x300 pixels; its short side must be over 300" in said
+        assert w.simulator.requests == []
+        square = w.picture("square.jpg", (900, 900))
+        made = await w.do("generate_video", prompt="x", first_frame_image=fine, last_frame_image=square)
+        assert "44% of the last frame" in made["warnings"][0]
+        assert w.simulator.ledger[0].payload["first_frame_image"] == fine
+
+
+async def test_a_url_that_cannot_be_checked_is_a_warning(tmp_path: Path) -> None:
+    async with web() as served, world(tmp_path) as w:
+        for url, words in (
+            (f"{served.url}/none.jpg", "could not be checked: its server answered with HTTP 404"),
+            ("https://example.com/a.jpg", "could not be checked: the API is simulated on this machine"),
+            ("http://192.168.1.5/a.jpg", "cannot be reached by the API"),
+        ):
+            made = await w.do("generate_video", prompt="x", first_frame_image=url)
+            assert words in made["warnings"][0]
+
+
+async def test_a_preview_fetches_the_pictures_that_it_draws(tmp_path: Path) -> None:
+    plain = io.BytesIO()
+    Image.new("RGB", (1600, 900), "teal").save(plain, "JPEG")
+    async with web() as served, world(tmp_path) as w:
+        url = served.serve("/plain.jpg", plain.getvalue())
+        made = await w.do("preview_video", prompt="[Push in] x", first_frame_image=url)
+        red, green, blue = ImageStat.Stat(video.read_frame(Path(made["path"]), "first")).mean
+        assert (round(red / 8), round(green / 8), round(blue / 8)) == (0, 16, 16)
+        checked = await w.do("check_frames", first_frame_image=url)
+        assert (checked["frames"][0]["width"], checked["frames"][0]["format"]) == (1600, "JPEG")
