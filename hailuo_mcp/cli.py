@@ -1,101 +1,197 @@
-"""The command line: serve, simulate, demo. The only place with `print`."""
+"""The command line: which command does what. Each command's own modules load when it runs."""
 
 import argparse
 import asyncio
+import dataclasses
 import gc
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-SIMULATED_SECONDS = 20.0
+from hailuo_mcp.arguments import read
+from hailuo_mcp.console import Console
+from hailuo_mcp.errors import HailuoError, NotConfigured
+from hailuo_mcp.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, code_of
+
+if TYPE_CHECKING:
+    from hailuo_mcp.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. Without a command it serves over stdio, as hosts start it."""
-    options = _parser().parse_args(arguments)
+    options = read(arguments)
     try:
-        asyncio.run(_run(options))
+        code = asyncio.run(run(options, Console()))
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Who reads, such as `head`, has had enough. Python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_FAILED
+    sys.exit(code)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hailuo-mcp", description="First/last-frame AI video as an MCP server.")
-    parser.set_defaults(command="serve", transport="stdio", host="127.0.0.1", port=8000, simulate=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    serve = commands.add_parser("serve", help="run the MCP server (what hosts start; the default)")
-    serve.add_argument("--transport", choices=("stdio", "streamable-http"), default="stdio")
-    serve.add_argument("--host", default="127.0.0.1", help="for streamable-http (default: this machine only)")
-    serve.add_argument("--port", type=int, default=8000, help="for streamable-http (default: 8000)")
-    serve.add_argument("--simulate", action="store_true", help="use an embedded simulated API: no key, nothing paid")
-    demo = commands.add_parser("demo", help="watch the whole job, with no key and no network")
-    demo.add_argument("--output", type=Path, default=Path("hailuo-demo"), help="folder for the video")
-    simulate = commands.add_parser("simulate", help="run the simulated API alone")
-    simulate.add_argument("--port", type=int, default=8765)
-    simulate.add_argument("--seconds", type=float, default=SIMULATED_SECONDS, help="how long a video takes")
-    return parser
+async def run(options: argparse.Namespace, console: Console) -> int:
+    """Run a command; whatever is foreseen becomes a sentence on stderr and an exit code."""
+    command = {
+        "demo": _demo,
+        "simulate": _simulate,
+        "generate": _make_videos,
+        "status": _make_videos,
+        "list": _make_videos,
+        "download": _make_videos,
+        "check": _make_videos,
+        "preview": _make_videos,
+        "install": _install,
+        "uninstall": _install,
+        "doctor": _doctor,
+        "bundle": _bundle,
+    }.get(options.command, _serve)
+    try:
+        return await (_version if options.version else command)(options, console)
+    except HailuoError as error:
+        code, sentence = code_of(error), str(error)
+    except asyncio.CancelledError:
+        if not options.json:
+            raise
+        code, sentence = EXIT_INTERRUPTED, "Stopped."
+    console.fail(sentence)
+    if options.json:
+        console.document({"error": sentence, "exit_code": code, "task_id": options.task})
+    return code
 
 
-async def _run(options: argparse.Namespace) -> None:
-    command = {"demo": _demo, "simulate": _simulate}.get(options.command or "serve", _serve)
-    await command(options)
+async def _version(_options: argparse.Namespace, console: Console) -> int:
+    import importlib.metadata
+
+    console.result(f"hailuo-mcp {importlib.metadata.version('hailuo-mcp')}")
+    return EXIT_OK
 
 
-async def _serve(options: argparse.Namespace) -> None:
+async def _make_videos(options: argparse.Namespace, console: Console) -> int:
+    from hailuo_mcp import looking, terminal, typed
+
+    command = {
+        "generate": terminal.generate,
+        "status": terminal.status,
+        "list": terminal.list_videos,
+        "download": terminal.download,
+        "check": looking.check,
+        "preview": looking.preview,
+    }[options.command]
+    async with AsyncExitStack() as stack:
+        settings = await _settings(stack, options)
+        _log_to_stderr(settings)
+        try:
+            return await command(options, settings, console)
+        except HailuoError as error:
+            raise typed.in_our_words(error) from error.__cause__
+
+
+async def _install(options: argparse.Namespace, console: Console) -> int:
+    from hailuo_mcp import installing
+
+    command = installing.install if options.command == "install" else installing.uninstall
+    return command(options, console)
+
+
+async def _doctor(options: argparse.Namespace, console: Console) -> int:
+    from hailuo_mcp import doctor
+
+    logging.getLogger("stamina").setLevel(logging.ERROR)
+    findings = []
+    async for finding in doctor.examine():
+        findings.append(finding)
+        if not options.json:
+            colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.state]
+            lines = [f"{finding.check}: {finding.found}", *([finding.advice] if finding.advice else [])]
+            console.listed(f"{finding.state:<6}", colour, lines)
+    failed = sum(finding.state == "fail" for finding in findings)
+    if options.json:
+        console.document({"ok": not failed, "checks": [dataclasses.asdict(finding) for finding in findings]})
+    else:
+        console.say(f"\nTo be mended: {failed}." if failed else "\nNothing has to be mended.")
+    return EXIT_FAILED if failed else EXIT_OK
+
+
+async def _bundle(options: argparse.Namespace, console: Console) -> int:
+    from hailuo_mcp.bundle import write_bundle
+
+    path = await write_bundle(options.output)
+    console.result(str(path))
+    console.say("Open it with Claude Desktop, or drop it on Settings, Extensions.")
+    return EXIT_OK
+
+
+async def _serve(options: argparse.Namespace, console: Console) -> int:
     # The SDK makes hundreds of thousands of objects that stay: collecting garbage meanwhile only delays the start.
     gc.disable()
-    from hailuo_mcp.errors import NotConfigured
     from hailuo_mcp.server import build_server, serve_http
-    from hailuo_mcp.settings import load_settings
 
     gc.enable()
     async with AsyncExitStack() as stack:
-        try:
-            settings = load_settings()
-            if options.simulate:
-                settings = load_settings(**await _simulated(stack, settings.data_dir))
-        except NotConfigured as error:
-            print(f"hailuo-mcp: {error}", file=sys.stderr)
-            sys.exit(EXIT_USAGE)
+        settings = await _settings(stack, options)
         # Before the SDK does: its own handler would print wide, coloured tracebacks.
-        logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-        logging.getLogger("stamina").setLevel(logging.ERROR)  # a retry is no news; its failure is told by the tool
+        _log_to_stderr(settings)
         server = build_server(settings, options.transport)
         if options.transport == "stdio":
             await server.run_stdio_async()
         else:
-            print(f"hailuo-mcp serves at http://{options.host}:{options.port}/mcp", file=sys.stderr)
-            await serve_http(server, options.host, options.port)
+            await serve_http(server, options.host, options.port, console.say)
+    return EXIT_OK
 
 
-async def _simulated(stack: AsyncExitStack, data_dir: Path) -> dict[str, object]:
-    """Settings that point at an embedded simulator, with a journal of its own."""
+async def _settings(stack: AsyncExitStack, options: argparse.Namespace) -> "Settings":
+    """Settings from the environment and the command line; with `--simulate` those of an embedded simulator."""
+    from hailuo_mcp.settings import is_reference, load_settings
+
+    allowed = [folder for folder in options.allow or () if not is_reference(folder)]
+    given: dict[str, object] = {"allowed_dirs": tuple(allowed)} if allowed else {}
+    settings = load_settings(**given)
+    if not options.simulate:
+        return settings
     from hailuo_mcp.simulator import Simulator
 
-    simulator = await stack.enter_async_context(Simulator(generation_seconds=SIMULATED_SECONDS))
-    return {
-        "api_key": "sk-simulated",
-        "base_url": simulator.base_url,
-        "data_dir": data_dir / "simulated",
-        "poll_interval": 1.0,
-    }
+    simulator = await stack.enter_async_context(Simulator(generation_seconds=options.seconds))
+    return load_settings(
+        **given,
+        api_key="sk-simulated",
+        base_url=simulator.base_url,
+        data_dir=settings.data_dir / "simulated",  # a journal of its own
+        database_url=None,
+        poll_interval=1.0,
+    )
 
 
-async def _simulate(options: argparse.Namespace) -> None:
+def _log_to_stderr(settings: "Settings") -> None:
+    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # a retry is no news; its failure is told by the tool
+
+
+async def _simulate(options: argparse.Namespace, console: Console) -> int:
     from hailuo_mcp.simulator import Simulator
 
-    async with Simulator(port=options.port, generation_seconds=options.seconds) as simulator:
-        print(f"The simulated API listens at {simulator.base_url}; its key is sk-simulated.")
-        print(f"Use it with: HAILUO_BASE_URL={simulator.base_url} DMXAPI_API_KEY=sk-simulated hailuo-mcp", flush=True)
+    async with AsyncExitStack() as stack:
+        try:
+            simulator = await stack.enter_async_context(
+                Simulator(port=options.port, generation_seconds=options.seconds)
+            )
+        except (OSError, OverflowError) as error:
+            raise NotConfigured(f"cannot listen at port {options.port}; choose another --port ({error})") from error
+        console.result(f"The simulated API listens at {simulator.base_url}; its key is sk-simulated.")
+        console.result(f"Use it with: HAILUO_BASE_URL={simulator.base_url} DMXAPI_API_KEY=sk-simulated hailuo-mcp")
         await asyncio.Event().wait()
+    return EXIT_OK
 
 
-async def _demo(options: argparse.Namespace) -> None:
+async def _demo(options: argparse.Namespace, console: Console) -> int:
     from hailuo_mcp.demo import run_demo
 
-    path = await run_demo(options.output.absolute(), print)
-    print(f"\nThe video is at {path}")
+    path = await run_demo(options.output.expanduser().absolute(), console.result)
+    if path is None:
+        return EXIT_FAILED
+    console.result(f"\nThe video is at {path}")
+    return EXIT_OK

@@ -13,19 +13,26 @@ from hailuo_mcp.simulator import Simulator
 
 PICTURES = Path(__file__).parent / "simulator" / "pictures"
 PROMPT = "[Push in] A dandelion in the evening light; the camera moves close, and the seeds are about to fly."
-GENERATION_SECONDS = 6.0
+GENERATION_SECONDS = 4.0
 WAIT_SECONDS = 45
 
 
-async def run_demo(folder: Path, say: Callable[[str], None]) -> Path:
-    """Two photographs and a camera move in, a checked MP4 in `folder` out; returns its path."""
+class _Stopped(Exception):
+    """A tool refused, and has said why."""
+
+
+async def run_demo(folder: Path, say: Callable[[str], None]) -> Path | None:
+    """Two photographs and a camera move in, a checked MP4 in `folder` out; returns its path, None if a tool failed."""
     async with Simulator(generation_seconds=GENERATION_SECONDS) as simulator:
         say(f"A simulated API listens at {simulator.base_url}; nothing leaves this machine and nothing is paid.")
         async with Client(_server(simulator.base_url, folder)) as client:
             say(
                 f"The server runs over stdio and offers {', '.join(t.name for t in (await client.list_tools()).tools)}."
             )
-            return await _make_video(client, say)
+            try:
+                return await _make_video(client, say)
+            except _Stopped:
+                return None
 
 
 def _server(base_url: str, folder: Path) -> StdioServerParameters:
@@ -36,10 +43,11 @@ def _server(base_url: str, folder: Path) -> StdioServerParameters:
         "HAILUO_DATA_DIR": str(folder / "journal"),
         "HAILUO_ALLOWED_DIRS": str(PICTURES),
         "HAILUO_POLL_INTERVAL": "1",
+        "HAILUO_COLLECT": "0",  # this client saves the video itself
     }
-    return StdioServerParameters(
-        command=sys.executable, args=["-m", "hailuo_mcp", "serve"], env={**os.environ, **environment}
-    )
+    # A person's settings for the real thing, such as a budget or a shared journal, are not for the demo.
+    others = {name: value for name, value in os.environ.items() if not name.startswith("HAILUO_")}
+    return StdioServerParameters(command=sys.executable, args=["-m", "hailuo_mcp", "serve"], env=others | environment)
 
 
 async def _make_video(client: Client, say: Callable[[str], None]) -> Path:
@@ -51,7 +59,7 @@ async def _make_video(client: Client, say: Callable[[str], None]) -> Path:
         result = await client.call_tool(tool, arguments, progress_callback=tell)
         say("  <- " + _text(result).replace("\n", "\n     "))
         if result.is_error or result.structured_content is None:
-            raise SystemExit(1)
+            raise _Stopped
         return dict(result.structured_content)
 
     task = await call(

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.metadata
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,7 +10,9 @@ from contextlib import asynccontextmanager
 from mcp.server.mcpserver import MCPServer
 
 from hailuo_mcp.app import App
+from hailuo_mcp.errors import NotConfigured
 from hailuo_mcp.settings import Settings, Transport
+from hailuo_mcp.surface.looking import LookingTools
 from hailuo_mcp.surface.prompts import add_prompts
 from hailuo_mcp.surface.resources import add_resources
 from hailuo_mcp.surface.tasks import Tasks, VideoTasks
@@ -22,7 +25,8 @@ GRACE_SECONDS = 2  # for calls in flight when an HTTP server stops
 INSTRUCTIONS = (
     "Makes videos from a first and a last picture with MiniMax-Hailuo-02. generate_video costs money and returns a "
     "task_id at once; then check_status with wait_seconds=45 until Success; then download_video. Never submit again "
-    "because something took long: the task goes on. Camera moves: see hailuo://camera-commands."
+    "because something took long: the task goes on. check_frames and preview_video are free: look before you pay; "
+    "view_video shows what came of it. Camera moves: see hailuo://camera-commands."
 )
 
 
@@ -51,7 +55,7 @@ def build_server(
         title="Hailuo first/last-frame video",
         instructions=INSTRUCTIONS,
         version=VERSION,
-        tools=list(Tools(app).all()),
+        tools=[*Tools(app).all(), *LookingTools(app).all()],
         extensions=[Tasks(VideoTasks(app))],
         lifespan=lifespan,
         log_level=settings.log_level,
@@ -63,8 +67,13 @@ def build_server(
     return server
 
 
-async def serve_http(server: "MCPServer[App]", host: str, port: int) -> None:
-    """Serve at `/mcp` until stopped; a stop waits for calls in flight, but not for long."""
+async def serve_http(
+    server: "MCPServer[App]", host: str, port: int, say: Callable[[str], None] = lambda _: None
+) -> None:
+    """Serve at `/mcp` until stopped; a stop waits for calls in flight, but not for long.
+
+    Port 0 takes a free one; `say` learns which. Raises NotConfigured where it cannot listen.
+    """
     import uvicorn
     from starlette.responses import PlainTextResponse
 
@@ -74,9 +83,17 @@ async def serve_http(server: "MCPServer[App]", host: str, port: int) -> None:
 
     config = uvicorn.Config(
         server.streamable_http_app(host=host, max_request_body_size=BODY_BYTES_MAX),
-        host=host,
-        port=port,
         log_level="warning",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    await uvicorn.Server(config).serve()
+    try:
+        # It takes connections from here on, so that what is said is true.
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise NotConfigured(
+            f"Cannot listen at {host}, port {port}; choose another --host or --port ({error})"
+        ) from error
+    with listener:
+        name = f"[{host}]" if ":" in host else host
+        say(f"hailuo-mcp serves at http://{name}:{listener.getsockname()[1]}/mcp")
+        await uvicorn.Server(config).serve(sockets=[listener])

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path, user_videos_path
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hailuo_mcp.errors import NotConfigured
@@ -75,12 +75,16 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="What is logged to stderr.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _references_are_nothing(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if not (isinstance(value, str) and is_reference(value))}
+
     @field_validator("api_key")
     @classmethod
     def _key_is_a_header_value(cls, key: SecretStr | None) -> SecretStr | None:
         text = key.get_secret_value().strip() if key else ""
-        # Hosts that do not expand variables pass on the reference itself.
-        if not text or text.startswith("${"):
+        if not text:
             return None
         if not all("!" <= character <= "~" for character in text):
             raise ValueError("holds characters that no key has; copy it again, without quotes or spaces")
@@ -144,6 +148,11 @@ def load_settings(**given: Any) -> Settings:
 def variable(field: str) -> str:
     """The environment variable of a setting."""
     return KEY_VARIABLE if field in ("api_key", KEY_VARIABLE) else f"HAILUO_{field.upper()}"
+
+
+def is_reference(value: str) -> bool:
+    """Whether it is `${...}`: hosts that do not expand a variable, or have no value for it, pass it on as it stands."""
+    return value.strip().startswith("${")
 
 
 def is_loopback(host: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from mcp import Client
 
 from hailuo_mcp import rules
+from hailuo_mcp.exits import EXITS
 from hailuo_mcp.server import VERSION, build_server
 from hailuo_mcp.settings import Settings, load_settings, variable
 
@@ -78,9 +79,21 @@ def limit_table() -> str:
     )
 
 
+def exit_table() -> str:
+    return "\n".join(
+        ["| code | meaning |", "|---|---|", *(f"| {code} | {meaning} |" for code, meaning in EXITS.items())]
+    )
+
+
 def readme(text: str, listed: dict[str, Any]) -> str:
     """The README with its tables rendered anew."""
-    for name, table in (("tools", tool_table(listed)), ("limits", limit_table()), ("settings", settings_table())):
+    tables = {
+        "tools": tool_table(listed),
+        "exits": exit_table(),
+        "limits": limit_table(),
+        "settings": settings_table(),
+    }
+    for name, table in tables.items():
         block = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
         text, count = re.subn(
             rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, block=block: block, text, flags=re.DOTALL
