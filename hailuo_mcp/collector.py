@@ -12,7 +12,8 @@ from pathlib import Path
 from hailuo_mcp.api import HailuoApi, VideoLink
 from hailuo_mcp.downloads import Downloads
 from hailuo_mcp.errors import ApiUnavailable, HailuoError, NotReady
-from hailuo_mcp.journal import Journal, Video
+from hailuo_mcp.journal import Home, Journal, Video
+from hailuo_mcp.mp4 import Mp4Facts
 
 ENDED = ("Success", "Failed")
 BACKOFF_MAX_SECONDS = 600.0
@@ -289,8 +290,10 @@ class Collector:
             video = await self._our_turn(task_id, care, video)
             if _is_home(video):
                 return video
-            path, size = await self._download(video, name or f"hailuo-{task_id}.mp4")
-        care.video = await self._journal.brought_home(task_id, str(path), size)
+            path, facts = await self._download(video, name or f"hailuo-{task_id}.mp4")
+        rate = round(facts.frames_per_second, 3)
+        home = Home(str(path), facts.bytes, round(facts.seconds, 3), rate, facts.codec, facts.has_audio)
+        care.video = await self._journal.brought_home(task_id, home)
         care.failures = 0
         await self._tell(care)
         return care.video
@@ -303,7 +306,7 @@ class Collector:
             video = await self._journal.find(task_id) or video
         return video
 
-    async def _download(self, video: Video, name: str) -> tuple[Path, int]:
+    async def _download(self, video: Video, name: str) -> tuple[Path, Mp4Facts]:
         task_id, file_id = str(video.task_id), _file_id(video)
 
         async def fresh_link() -> str:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hailuo_mcp import files, mp4
-from hailuo_mcp.api import HailuoApi
+from hailuo_mcp.api import RANGE_NOT_SATISFIABLE, HailuoApi
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, DownloadFailed
 
 ATTEMPTS = 5
 TOTAL_SECONDS = 1800.0  # of one try; what it brought stays, and a link lasts for hours
-RANGE_NOT_SATISFIABLE = 416  # what was kept of an earlier try is longer than the file
 _WRITE_BYTES = 1 << 20
 
 
@@ -30,8 +29,8 @@ class Downloads:
 
     async def fetch(
         self, task_id: str, name: str, url: str | None, fresh_link: Callable[[], Awaitable[str]]
-    ) -> tuple[Path, int]:
-        """The file's path and size in bytes, from `url` or a fresh link; raises DownloadFailed.
+    ) -> tuple[Path, mp4.Mp4Facts]:
+        """The file's path and facts, from `url` or a fresh link; raises DownloadFailed.
 
         What a broken download has brought so far stays for the next try, also of another process.
         """
@@ -41,12 +40,12 @@ class Downloads:
                 if attempt:
                     await self._sleep(min(30.0, 0.5 * 2**attempt))
                 try:
-                    if not await asyncio.to_thread(_is_whole, draft.path):
+                    facts = await asyncio.to_thread(_facts, draft.path)
+                    if facts is None:
                         url = url or await fresh_link()
                         await self._stream(url, draft.path)
-                        await asyncio.to_thread(mp4.inspect, draft.path)
-                    size = _size(draft.path)
-                    return draft.publish(), size
+                        facts = await asyncio.to_thread(mp4.inspect, draft.path)
+                    return draft.publish(), facts
                 except ApiRefused as error:
                     trouble, url = error, None
                     if error.code == RANGE_NOT_SATISFIABLE:
@@ -97,12 +96,12 @@ class Downloads:
         )
 
 
-def _is_whole(part: Path) -> bool:
-    """Whether an earlier try, cut off before the end, had everything already."""
+def _facts(part: Path) -> mp4.Mp4Facts | None:
+    """What an earlier try brought, if it was cut off only after it had everything."""
     try:
-        return part.exists() and mp4.inspect(part).bytes > 0
+        return mp4.inspect(part) if part.exists() else None
     except mp4.NotAVideo:
-        return False
+        return None
 
 
 def _size(path: Path) -> int:

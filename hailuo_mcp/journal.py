@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from sqlalchemy import ColumnElement, Row, func, or_, select, text
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -48,6 +48,18 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class Home:
+    """A file that came home, as it was found there."""
+
+    path: str
+    bytes: int
+    seconds: float | None = None
+    frames_per_second: float | None = None
+    codec: str | None = None
+    has_audio: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Video:
     """One record. Times are epoch seconds; `id` is ours and cannot be guessed; `intent` is None for a task that was
     submitted elsewhere."""
@@ -66,6 +78,10 @@ class Video:
     expires_at: float | None  # of the download URL
     path: str | None  # where the file lies, once it is home
     bytes: int | None
+    seconds: float | None  # how long the file at `path` plays; like the next three, as it was read there
+    frames_per_second: float | None
+    codec: str | None
+    has_audio: bool | None
     failure: str | None  # why it failed, or what is not known
     intent: Intent | None
 
@@ -80,8 +96,8 @@ class Journal:
     def __init__(self, url: str, *, host: str, clock: Callable[[], float] = time.time) -> None:
         self._url = schema.address(url)
         self._place = schema.place(self._url)
-        self._host = host
-        self._clock = clock
+        self.host = host
+        self.clock = clock
         self._engine: AsyncEngine | None = None
         # Waiting in line within a process is fairer and cheaper than waiting for the database's lock.
         self._writer = asyncio.Lock()
@@ -92,7 +108,7 @@ class Journal:
         try:
             if self._url.get_backend_name() == "sqlite":
                 await self._open_file()
-            async with self._writing() as connection:
+            async with self.writing() as connection:
                 await connection.run_sync(schema.carry_forward, self._place)
         except BaseException:
             await self.close()
@@ -138,10 +154,9 @@ class Journal:
 
         After `patience` seconds without an outcome the record counts as unconfirmed. Raises BudgetReached.
         """
-        now = self._clock()
-        async with self._writing() as connection:
-            same = select(videos).where(self._ours, videos.c.key == intent.key, text(schema.ACTIVE))
-            if row := (await connection.execute(same)).first():
+        now = self.clock()
+        async with self.writing() as connection:
+            if row := (await connection.execute(self._same(intent))).first():
                 if row.state == "Submitting" and row.submit_deadline <= now:
                     return await self._change(connection, row, state="Unconfirmed", failure=_CUT_SHORT), False
                 return _video(row), False
@@ -149,6 +164,14 @@ class Journal:
                 await self._check_budget(connection, daily_limit, now)
             values = {**asdict(intent), "state": "Submitting", "submit_deadline": now + patience}
             return await self._insert(connection, values), True
+
+    def _same(self, intent: Intent) -> Select[Any]:
+        """What stands for the same request: one that is under way, or any paid take of that shot of a film."""
+        same = and_(videos.c.key == intent.key, text(schema.ACTIVE))
+        if intent.film_id is not None:
+            film = (videos.c.film_id == intent.film_id, videos.c.shot == intent.shot, videos.c.take == intent.take)
+            same = or_(same, and_(*film, text(schema.TAKEN)))
+        return select(videos).where(self._ours, same)
 
     async def _check_budget(self, connection: AsyncConnection, limit: int, now: float) -> None:
         if limit <= 0:
@@ -167,7 +190,7 @@ class Journal:
 
     async def submitted(self, id: str, task_id: str) -> Video:
         """The API took the request and named its task. An answer that comes late still counts."""
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             row = await self._row(connection, id)
             if row.state in ("Submitting", "Unconfirmed"):
                 return await self._link_task(connection, row, task_id)
@@ -179,9 +202,9 @@ class Journal:
 
     async def resolve(self, id: str, task_id: str) -> Video:
         """A person found the task of an unconfirmed request; raises RequestRejected when that cannot be."""
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             row = await self._row(connection, id)
-            overdue = row.state == "Submitting" and row.submit_deadline <= self._clock()
+            overdue = row.state == "Submitting" and row.submit_deadline <= self.clock()
             if row.state != "Unconfirmed" and not overdue:
                 raise RequestRejected(f"Record {id} is {row.state}; only an unconfirmed one can be given a task_id.")
             video = await self._link_task(connection, row, task_id)
@@ -213,7 +236,7 @@ class Journal:
         return await self._settle(id, "Refused", reason)
 
     async def _settle(self, id: str, state: State, reason: str) -> Video:
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             row = await self._row(connection, id)
             if row.state not in ("Submitting", "Unconfirmed"):
                 return _video(row)
@@ -221,13 +244,13 @@ class Journal:
 
     async def recover(self) -> int:
         """Mark as unconfirmed what processes that died were sending; how many there were."""
-        now = self._clock()
+        now = self.clock()
         overdue = (videos.c.state == "Submitting", videos.c.submit_deadline <= now)
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             if (await connection.execute(select(videos.c.number).where(*overdue).limit(1))).first() is None:
                 return 0
         changes = {"state": "Unconfirmed", "failure": _CUT_SHORT, "updated_at": now}
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             return (await connection.execute(videos.update().where(*overdue).values(changes))).rowcount
 
     async def observed(
@@ -249,7 +272,7 @@ class Journal:
             "video_height": video_height,
         }
         known = {name: value for name, value in facts.items() if value is not None}
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             row = await self._task_row(connection, task_id)
             if row is None:
                 return await self._adopt(connection, task_id, state=state, failure=failure, **known)
@@ -263,22 +286,22 @@ class Journal:
         self, task_id: str, *, file_id: str, filename: str | None, download_url: str, expires_at: float | None
     ) -> Video:
         """A download link was handed out."""
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             row = await self._row(connection, task_id)
             return await self._change(
                 connection, row, file_id=file_id, filename=filename, download_url=download_url, expires_at=expires_at
             )
 
-    async def brought_home(self, task_id: str, path: str, bytes: int) -> Video:
-        """The whole file lies at `path`."""
-        async with self._writing() as connection:
+    async def brought_home(self, task_id: str, home: Home) -> Video:
+        """The whole file is on the disk."""
+        async with self.writing() as connection:
             row = await self._row(connection, task_id)
-            home = {"state": "Success", "path": path, "bytes": bytes, "failure": None, "given_up": False}
-            return await self._change(connection, row, **home, **_NO_LEASE)
+            done = {"state": "Success", "failure": None, "given_up": False}
+            return await self._change(connection, row, **asdict(home), **done, **_NO_LEASE)
 
     async def given_up(self, task_id: str, reason: str) -> Video:
         """Stop trying to bring a video home by itself; whoever asks for it may still try."""
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             row = await self._row(connection, task_id)
             if row.path is not None:
                 return _video(row)
@@ -286,7 +309,7 @@ class Journal:
 
     async def find(self, id_or_task_id: str) -> Video | None:
         """The record with this id of ours, or of this task."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             row = (await connection.execute(self._by_id(id_or_task_id))).first()
         return _video(row) if row else None
 
@@ -297,7 +320,7 @@ class Journal:
         page = select(videos).where(self._ours).order_by(videos.c.number.desc()).limit(limit + 1)
         if state:
             page = page.where(videos.c.state == state)
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             if before is not None:
                 end = await connection.scalar(select(videos.c.number).where(self._ours, videos.c.id == before))
                 if end is None:
@@ -306,10 +329,16 @@ class Journal:
             found = [_video(row) for row in await connection.execute(page)]
         return found[:limit], found[limit - 1].id if len(found) > limit else None
 
+    async def shots(self, film_id: str) -> list[Video]:
+        """Every take of every shot of a film, oldest first."""
+        taken = select(videos).where(self._ours, videos.c.film_id == film_id).order_by(videos.c.number)
+        async with self.reading() as connection:
+            return [_video(row) for row in await connection.execute(taken)]
+
     async def under_way(self) -> list[Video]:
         """What is neither finished nor refused, newest first."""
         active = select(videos).where(self._ours, text(schema.ACTIVE))
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             rows = (await connection.execute(active)).all()
         # Sorted here: asked to sort, SQLite would rather walk through the whole journal in order.
         return [_video(row) for row in sorted(rows, key=_number, reverse=True)]
@@ -320,7 +349,7 @@ class Journal:
         """Claim, or keep, unfinished videos for this owner; those that nobody tended longest come first."""
         if task_ids is not None and not task_ids:
             return []
-        now = self._clock()
+        now = self.clock()
         free = or_(videos.c.lease_until.is_(None), videos.c.lease_until <= now, videos.c.lease_owner == owner)
         due = select(videos.c.number).where(self._ours, text(schema.TO_WATCH), free)
         if task_ids is not None:
@@ -330,19 +359,19 @@ class Journal:
         claimed = due.with_for_update(skip_locked=True).cte("claimed")
         claim = videos.update().where(videos.c.number.in_(select(claimed.c.number)))
         claim = claim.values(lease_owner=owner, lease_until=now + seconds)
-        async with self._writing(alone=False) as connection:
+        async with self.writing(alone=False) as connection:
             rows = (await connection.execute(claim.returning(videos))).all()
         return [_video(row) for row in sorted(rows, key=_number)]
 
     async def release(self, owner: str) -> None:
         """Let other processes claim what this owner holds."""
         held = videos.update().where(self._ours, text(schema.TO_WATCH), videos.c.lease_owner == owner)
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             await connection.execute(held.values(_NO_LEASE))
 
     @property
     def _ours(self) -> ColumnElement[bool]:
-        return videos.c.host == self._host
+        return videos.c.host == self.host
 
     def _by_id(self, id_or_task_id: str) -> Any:
         named = or_(videos.c.id == id_or_task_id, videos.c.task_id == id_or_task_id)
@@ -361,12 +390,12 @@ class Journal:
         return await self._insert(connection, {"task_id": task_id, **values})
 
     async def _insert(self, connection: AsyncConnection, values: dict[str, Any]) -> Video:
-        now = self._clock()
-        own = {"id": secrets.token_urlsafe(16), "host": self._host, "created_at": now, "updated_at": now}
+        now = self.clock()
+        own = {"id": secrets.token_urlsafe(16), "host": self.host, "created_at": now, "updated_at": now}
         return _video((await connection.execute(videos.insert().values(**own, **values).returning(videos))).one())
 
     async def _change(self, connection: AsyncConnection, row: Row[Any], **values: object) -> Video:
-        change = videos.update().where(videos.c.number == row.number).values(updated_at=self._clock(), **values)
+        change = videos.update().where(videos.c.number == row.number).values(updated_at=self.clock(), **values)
         return _video((await connection.execute(change.returning(videos))).one())
 
     def _connected(self) -> AsyncEngine:
@@ -375,7 +404,8 @@ class Journal:
         return self._engine
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading; raises JournalUnavailable."""
         try:
             async with self._connected().connect() as connection:
                 yield connection
@@ -383,7 +413,7 @@ class Journal:
             raise schema.trouble(self._place, error) from error
 
     @asynccontextmanager
-    async def _writing(self, *, alone: bool = True) -> AsyncIterator[AsyncConnection]:
+    async def writing(self, *, alone: bool = True) -> AsyncIterator[AsyncConnection]:
         """A transaction, committed when the block ends: the only one over all processes.
 
         Not `alone` lets PostgreSQL's row locks do; SQLite knows one writer at a time.

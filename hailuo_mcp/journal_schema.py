@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from hailuo_mcp.errors import JournalUnavailable
 
-VERSION = 2
+VERSION = 3
 PATIENCE_SECONDS = 10.0  # how long one statement may wait for another process
 _LOCK = 0x4861696C756F  # "Hailuo": the number of the advisory lock on PostgreSQL
 
@@ -37,6 +37,7 @@ _LOCK = 0x4861696C756F  # "Hailuo": the number of the advisory lock on PostgreSQ
 ACTIVE = "state IN ('Submitting', 'Unconfirmed', 'Processing')"
 TO_WATCH = "path IS NULL AND NOT given_up AND state IN ('Processing', 'Success')"
 OURS = "key IS NOT NULL AND state <> 'Refused'"
+TAKEN = "film_id IS NOT NULL AND state <> 'Refused'"  # a film's take is paid for once, whatever became of it
 
 
 class _Words(TypeDecorator[str]):
@@ -83,6 +84,10 @@ videos = Table(
     Column("expires_at", Double),
     Column("path", _Words),
     Column("bytes", _Size),
+    Column("seconds", Double),  # this and the next three were read from the file when it came home
+    Column("frames_per_second", Double),
+    Column("codec", _Words),
+    Column("has_audio", Boolean),
     Column("failure", _Words),
     Column("lease_owner", _Words),
     Column("lease_until", Double),
@@ -104,6 +109,23 @@ videos = Table(
 )
 
 
+films = Table(
+    "hailuo_films",
+    _tables,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("script", _Words, nullable=False),  # the shots as JSON
+    Column("path", _Words),
+    Column("bytes", BigInteger),
+    Column("failure", _Words),
+    Column("finished", Boolean, nullable=False, server_default=false()),
+    Column("lease_owner", Text),
+    Column("lease_until", Double),
+)
+
+
 def _index(name: str, *columns: str, where: str | None = None, unique: bool = False) -> None:
     only = text(where) if where else None
     Index(name, *(videos.c[column] for column in columns), unique=unique, sqlite_where=only, postgresql_where=only)
@@ -111,11 +133,13 @@ def _index(name: str, *columns: str, where: str | None = None, unique: bool = Fa
 
 _index("hailuo_videos_one_active", "host", "key", where=ACTIVE, unique=True)
 _index("hailuo_videos_task", "host", "task_id", unique=True)
+_index("hailuo_videos_film", "film_id", where="film_id IS NOT NULL")
 _index("hailuo_videos_newest", "host", "number")
 _index("hailuo_videos_by_state", "state", "host", "number")
 # `path` is always empty there; SQLite prefers this index to others because two of its columns are given.
 _index("hailuo_videos_to_watch", "host", "path", where=TO_WATCH)
 _index("hailuo_videos_paid", "created_at", where=OURS)
+_index("hailuo_videos_one_take", "host", "film_id", "shot", "take", where=TAKEN, unique=True)
 
 # What each version added, as it was then: later changes to the tables above must not change these.
 _MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -126,6 +150,19 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "DROP INDEX hailuo_videos_to_watch",
         "CREATE INDEX hailuo_videos_to_watch ON hailuo_videos (host, path) "
         "WHERE path IS NULL AND NOT given_up AND state IN ('Processing', 'Success')",
+    ),
+    3: (
+        "ALTER TABLE hailuo_videos ADD COLUMN seconds DOUBLE PRECISION",
+        "ALTER TABLE hailuo_videos ADD COLUMN frames_per_second DOUBLE PRECISION",
+        "ALTER TABLE hailuo_videos ADD COLUMN codec TEXT",
+        "ALTER TABLE hailuo_videos ADD COLUMN has_audio BOOLEAN",
+        "CREATE INDEX hailuo_videos_film ON hailuo_videos (film_id) WHERE film_id IS NOT NULL",
+        "CREATE UNIQUE INDEX hailuo_videos_one_take ON hailuo_videos (host, film_id, shot, take) "
+        "WHERE film_id IS NOT NULL AND state <> 'Refused'",
+        "CREATE TABLE hailuo_films (id TEXT NOT NULL PRIMARY KEY, host TEXT NOT NULL, "
+        "created_at DOUBLE PRECISION NOT NULL, updated_at DOUBLE PRECISION NOT NULL, script TEXT NOT NULL, path TEXT, "
+        "bytes BIGINT, failure TEXT, finished BOOLEAN DEFAULT FALSE NOT NULL, lease_owner TEXT, "
+        "lease_until DOUBLE PRECISION)",
     ),
 }
 

@@ -10,6 +10,15 @@ from typing import BinaryIO
 
 _INDEX_BYTES_MAX = 64_000_000  # a `moov` of ten seconds has about 10 kB; this bounds what is read into memory
 _UNKNOWN = (0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)  # durations that are none
+_CODECS = {
+    "avc1": "h264",
+    "avc3": "h264",
+    "hvc1": "hevc",
+    "hev1": "hevc",
+    "av01": "av1",
+    "vp09": "vp9",
+    "mp4v": "mpeg4",
+}
 _BOXES_MAX = 10_000  # at the top of the file: a real one has about five
 
 
@@ -27,6 +36,12 @@ class Mp4Facts:
     bytes: int
     fast_start: bool
     has_audio: bool
+    codec: str  # such as h264
+
+    @property
+    def frames_per_second(self) -> float:
+        """On average; 0 for a fragmented video."""
+        return self.frames / self.seconds if self.seconds else 0.0
 
 
 class NotAVideo(ValueError):
@@ -50,7 +65,7 @@ def inspect(path: Path) -> Mp4Facts:
             raise NotAVideo("The MP4 file holds no video track.")
         for track in tracks:
             track.check_samples(size)
-        width, height = video.pixels()
+        (width, height), codec = video.pixels(), video.codec()
         seconds, frames = video.seconds(_clock(_inside(moov, b"mvhd"))[0]), video.samples
     except (struct.error, IndexError) as error:
         raise NotAVideo("The file's index (moov) is damaged: a table in it is shorter than it says.") from error
@@ -58,7 +73,7 @@ def inspect(path: Path) -> Mp4Facts:
     if not (width and height and seconds and frames) and "moof" not in places:
         raise NotAVideo(f"The video track is empty: {width}x{height} pixels, {frames} frames, {seconds:g} seconds.")
     audio = any(track.handler == b"soun" for track in tracks)
-    return Mp4Facts(width, height, seconds, frames, size, places["moov"] < places["mdat"], audio)
+    return Mp4Facts(width, height, seconds, frames, size, places["moov"] < places["mdat"], audio, codec)
 
 
 def _top_level(file: BinaryIO, size: int) -> dict[str, tuple[int, int]]:
@@ -137,6 +152,11 @@ class _Track:
     def pixels(self) -> tuple[int, int]:
         width, height = struct.unpack_from(">HH", self._table(b"stsd"), 40)
         return width, height
+
+    def codec(self) -> str:
+        """How the samples are coded, by its usual name."""
+        kind = bytes(self._table(b"stsd")[12:16]).decode("latin-1")
+        return _CODECS.get(kind, kind)
 
     def seconds(self, movie_scale: int) -> float:
         """As long as it plays: the media's own duration also counts what an edit list cuts off."""

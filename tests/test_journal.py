@@ -21,7 +21,7 @@ from sqlalchemy import event
 
 from hailuo_mcp import journal_schema
 from hailuo_mcp.errors import BudgetReached, JournalUnavailable, NotFound, RequestRejected
-from hailuo_mcp.journal import Intent, Journal, State, Video
+from hailuo_mcp.journal import Home, Intent, Journal, State, Video
 
 HOST = "https://api.example"
 HOUR = 3600.0
@@ -85,7 +85,7 @@ async def window(url: str, clock: Clock) -> AsyncIterator[Journal]:
         yield journal
 
 
-def intent(key: str = "sunrise") -> Intent:
+def intent(key: str = "sunrise", film_id: str | None = None, shot: int | None = None) -> Intent:
     return Intent(
         key=key,
         prompt="[Push in] A field at sunrise. 日出",
@@ -98,8 +98,8 @@ def intent(key: str = "sunrise") -> Intent:
         first_frame_sha256="a" * 64,
         last_frame_sha256="b" * 64,
         take=2,
-        film_id="film",
-        shot=3,
+        film_id=film_id,
+        shot=shot,
     )
 
 
@@ -244,7 +244,7 @@ async def test_what_is_not_in_the_journal_is_said(journal: Journal) -> None:
         journal.submitted("nothing", "task"),
         journal.unconfirmed("nothing", "why"),
         journal.linked("nothing", file_id="f", filename="n", download_url="u", expires_at=None),
-        journal.brought_home("nothing", "/path", 1),
+        journal.brought_home("nothing", Home("/path", 1)),
         journal.given_up("nothing", "why"),
         journal.resolve("nothing", "task"),
     ):
@@ -344,7 +344,7 @@ async def test_a_link_and_the_way_home_are_recorded(journal: Journal, window: Jo
     )
     assert (linked.file_id, linked.filename, linked.expires_at) == ("file", "out.mp4", clock.now + 9)
     assert linked.download_url == "https://cdn/x?s=1"
-    home = await journal.brought_home("task of sunrise", "/videos/out.mp4", 5_000_000_000)
+    home = await journal.brought_home("task of sunrise", Home("/videos/out.mp4", 5_000_000_000))
     assert (home.state, home.path, home.bytes) == ("Success", "/videos/out.mp4", 5_000_000_000)
     assert await window.find("task of sunrise") == home
 
@@ -376,7 +376,7 @@ async def test_what_is_known_of_a_task_moves_to_the_request_it_belongs_to(journa
     video = await in_state(journal, "Unconfirmed")
     clock.now += 9
     await journal.observed("found", state="Success", file_id="file", video_width=1366)
-    await journal.brought_home("found", "/videos/found.mp4", 9)
+    await journal.brought_home("found", Home("/videos/found.mp4", 9))
     whole = await journal.resolve(video.id, "found")
     assert (whole.id, whole.intent, whole.created_at) == (video.id, video.intent, video.created_at)
     assert (whole.state, whole.path, whole.video_width, whole.failure) == ("Success", "/videos/found.mp4", 1366, None)
@@ -468,7 +468,7 @@ async def test_only_what_can_still_be_brought_home_is_watched(journal: Journal) 
         await in_state(journal, state, state)
     processing, finished = await paid(journal, "processing"), await in_state(journal, "Success", "finished")
     await in_state(journal, "Success", "home")
-    await journal.brought_home("task of home", "/videos/home.mp4", 9)
+    await journal.brought_home("task of home", Home("/videos/home.mp4", 9))
     await in_state(journal, "Success", "hopeless")
     hopeless = await journal.given_up("task of hopeless", "the disk is full")
     assert (hopeless.state, hopeless.failure) == ("Success", "the disk is full")
@@ -478,7 +478,7 @@ async def test_only_what_can_still_be_brought_home_is_watched(journal: Journal) 
 async def test_a_video_given_up_can_still_come_home(journal: Journal) -> None:
     await in_state(journal, "Success")
     await journal.given_up("task of sunrise", "the disk is full")
-    home = await journal.brought_home("task of sunrise", "/videos/home.mp4", 9)
+    home = await journal.brought_home("task of sunrise", Home("/videos/home.mp4", 9))
     assert home.failure is None
     assert await journal.given_up("task of sunrise", "too late") == home
 
@@ -879,7 +879,11 @@ async def test_an_old_journal_becomes_the_same_as_a_new_one(tmp_path: Path) -> N
         async with Journal(url, host=HOST):
             pass
         with closing(sqlite3.connect(tmp_path / name)) as database:
-            columns = database.execute("SELECT name, \"notnull\" FROM pragma_table_info('hailuo_videos')").fetchall()
+            columns = [
+                (table, *column)
+                for table in ("hailuo_videos", "hailuo_films")
+                for column in database.execute('SELECT name, "notnull" FROM pragma_table_info(?)', (table,))
+            ]
             indexes = database.execute(
                 "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql > ''"
             ).fetchall()
