@@ -15,6 +15,8 @@ from hailuo_mcp.settings import Settings, Transport, is_loopback
 
 if TYPE_CHECKING:
     from hailuo_mcp.collector import Announce
+    from hailuo_mcp.filming import AnnounceFilm
+    from hailuo_mcp.films import Films
     from hailuo_mcp.studio import Studio
 
 WATCH_AFTER_SECONDS = 2.0  # the first answers come before the watch over old videos
@@ -37,10 +39,12 @@ class App:
         self.settings = settings
         self.transport = transport
         self.announce: Announce | None = None
+        self.announce_film: AnnounceFilm | None = None
         self._clock = clock
         self._sleep = sleep
         self._lock = asyncio.Lock()
         self._studio: Studio | None = None
+        self._films: Films
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._watch: asyncio.Task[None] | None = None
 
@@ -53,14 +57,25 @@ class App:
                 self._studio = await self._build()
             return self._studio
 
+    async def films(self) -> "Films":
+        """The films, opened with the studio; raises JournalUnavailable."""
+        await self.studio()
+        return self._films
+
     async def _build(self) -> "Studio":
         from hailuo_mcp.api import HailuoApi
         from hailuo_mcp.collector import Collector
+        from hailuo_mcp.cutting import Cutter
         from hailuo_mcp.downloads import Downloads
         from hailuo_mcp.files import open_confined
+        from hailuo_mcp.film_journal import FilmJournal
+        from hailuo_mcp.film_plan import Planner
+        from hailuo_mcp.filming import Filming
+        from hailuo_mcp.films import Films
         from hailuo_mcp.journal import Journal
         from hailuo_mcp.remote import Remote
         from hailuo_mcp.review import Reviewer
+        from hailuo_mcp.screening import Screening
         from hailuo_mcp.stills import Stills
         from hailuo_mcp.studio import Studio
         from hailuo_mcp.viewing import Viewer
@@ -101,7 +116,33 @@ class App:
             clock=self._clock,
             sleep=self._sleep,
         )
-        self._closers = [studio.close, self.collector.close, api.close, journal.close]
+        film_journal = FilmJournal(journal)
+        self.filming = Filming(
+            journal,
+            film_journal,
+            self.collector,
+            studio.generate,
+            Cutter(settings.output_dir),
+            side_by_side=settings.film_shots_at_once,
+            a_minute=settings.film_shots_per_minute,
+            interval=settings.poll_interval,
+            sleep=self._sleep,
+        )
+        self.filming.announce = self.announce_film
+        planner = Planner(
+            reviewer, journal, daily_limit=settings.max_videos_per_day, side_by_side=settings.film_shots_at_once
+        )
+        self._films = Films(
+            journal,
+            film_journal,
+            planner,
+            self.filming,
+            Screening(settings.output_dir),
+            settings.require_key,
+            interval=settings.poll_interval,
+            sleep=self._sleep,
+        )
+        self._closers = [self.filming.close, studio.close, self.collector.close, api.close, journal.close]
         return studio
 
     def start_watch(self) -> None:
@@ -115,6 +156,7 @@ class App:
         while True:
             try:
                 await self.studio()
+                self.filming.start()
                 await self.collector.run()
             except HailuoError as error:
                 _log.warning("unfinished videos are not watched for now: %s", error)
@@ -140,5 +182,15 @@ async def open_studio(settings: Settings, transport: Transport = "stdio") -> Asy
     app = App(settings, transport)
     try:
         yield await app.studio()
+    finally:
+        await app.close()
+
+
+@asynccontextmanager
+async def open_films(settings: Settings, transport: Transport = "stdio") -> AsyncIterator["Films"]:
+    """The films as a library: `async with open_films(load_settings()) as films: ...`."""
+    app = App(settings, transport)
+    try:
+        yield await app.films()
     finally:
         await app.close()

@@ -95,6 +95,11 @@ class Collector:
         due = self._clock() >= self._care(task_id).next_look
         return await self.look(task_id) if due else await self._journal.find(task_id) or await self.look(task_id)
 
+    async def tend(self, task_id: str) -> Video:
+        """The record, after asking the API when that is due and no other process watches the video."""
+        known = None if await self._leased(task_id, self._care(task_id)) else await self._journal.find(task_id)
+        return known or await self.glance(task_id)
+
     async def wait(self, task_id: str, seconds: float, tell: Callable[[float, Video], Awaitable[None]]) -> Video:
         """Wait until the task ends, at most `seconds`; `tell` hears of the seconds waited so far and the record."""
         start = self._clock()
@@ -145,7 +150,7 @@ class Collector:
         """
         care = self._care(task_id)
         video = await self._journal.find(task_id)
-        if video is None or not _is_home(video):
+        if video is None or not is_home(video):
             ours = care.fetch is None or care.fetch.done()
             if care.fetch is None or ours:
                 care.fetch = asyncio.create_task(self._fetch(task_id, care, name))
@@ -288,7 +293,7 @@ class Collector:
             _file_id(video)
         async with self._fetching:
             video = await self._our_turn(task_id, care, video)
-            if _is_home(video):
+            if is_home(video):
                 return video
             path, facts = await self._download(video, name or f"hailuo-{task_id}.mp4")
         rate = round(facts.frames_per_second, 3)
@@ -336,7 +341,8 @@ def _file_id(video: Video | None) -> str:
     return video.file_id
 
 
-def _is_home(video: Video) -> bool:
+def is_home(video: Video) -> bool:
+    """Whether its file is on the disk."""
     return bool(video.path) and Path(str(video.path)).is_file()
 
 

@@ -1,21 +1,21 @@
 """The films in the journal: their script, and which process carries each of them on."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Row, or_, select
 
 from hailuo_mcp.errors import NotFound
+from hailuo_mcp.film_script import PREFIX
 from hailuo_mcp.journal import Journal
 from hailuo_mcp.journal_schema import films
-
-PREFIX = "film-"
 
 
 @dataclass(frozen=True, slots=True)
 class FilmRecord:
-    """One film. `script` is its shots as JSON; `finished` says that it is joined and lies at `path`."""
+    """One film. `script` is its shots as JSON; once it is `finished` the joined film lies at `path`."""
 
     id: str
     created_at: float  # epoch seconds
@@ -23,7 +23,9 @@ class FilmRecord:
     script: str
     path: str | None
     bytes: int | None
-    failure: str | None
+    seconds: float | None
+    encoded_because: str | None  # why its pictures were encoded anew; None when they are those of the shots
+    failure: str | None  # what keeps it from going on
     finished: bool
 
 
@@ -36,40 +38,54 @@ class FilmJournal:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    async def create(self, script: str) -> FilmRecord:
-        """Write a new film down."""
+    async def begin(self, key: str, script: str) -> tuple[FilmRecord, bool]:
+        """Write a new film down; False with the film of the same request that is not finished yet."""
         now = self._journal.clock()
-        values = {"id": PREFIX + secrets.token_urlsafe(9), "host": self._journal.host, "script": script}
+        same = select(films).where(self._ours, films.c.key == key, ~films.c.finished).limit(1)
         async with self._journal.writing() as connection:
-            insert = films.insert().values(**values, created_at=now, updated_at=now).returning(films)
-            return _film((await connection.execute(insert)).one())
+            if row := (await connection.execute(same)).first():
+                return _film(row), False
+            values = {"id": PREFIX + secrets.token_urlsafe(9), "host": self._journal.host, "key": key}
+            insert = films.insert().values(**values, script=script, created_at=now, updated_at=now).returning(films)
+            return _film((await connection.execute(insert)).one()), True
 
     async def find(self, film_id: str) -> FilmRecord:
         """The film; raises NotFound."""
         async with self._journal.reading() as connection:
-            row = (await connection.execute(select(films).where(self._ours, films.c.id == film_id))).first()
-        if row is None:
-            raise NotFound(f"No film {film_id} is in the journal; list_videos tells which films there are.")
-        return _film(row)
+            row = (await connection.execute(self._named(film_id))).first()
+        return _film(row) if row else _missing(film_id)
 
-    async def change(self, film_id: str, **values: Any) -> FilmRecord:
-        """Set columns of a film; raises NotFound."""
-        change = films.update().where(self._ours, films.c.id == film_id)
-        change = change.values(updated_at=self._journal.clock(), **values).returning(films)
+    async def edit(self, film_id: str, change: Callable[[FilmRecord], str]) -> FilmRecord:
+        """Give a film the script that `change` makes of it; a new one makes it unfinished. Raises NotFound."""
         async with self._journal.writing() as connection:
-            row = (await connection.execute(change)).first()
-        if row is None:
-            raise NotFound(f"No film {film_id} is in the journal; list_videos tells which films there are.")
-        return _film(row)
+            row = (await connection.execute(self._named(film_id))).first()
+            if row is None:
+                return _missing(film_id)
+            if (script := change(_film(row))) == row.script:
+                return _film(row)
+            values = {"script": script, "finished": False, "failure": None}
+            return _film((await connection.execute(self._update(film_id, **values))).one())
+
+    async def fail(self, film_id: str, failure: str | None) -> None:
+        """Note what keeps a film from going on, or that nothing does."""
+        async with self._journal.writing() as connection:
+            await connection.execute(self._update(film_id, failure=failure))
+
+    async def finish(self, record: FilmRecord, **made: Any) -> bool:
+        """The film is joined as its script said; False when that was changed meanwhile."""
+        finished = self._update(record.id, finished=True, failure=None, **made).where(films.c.script == record.script)
+        async with self._journal.writing() as connection:
+            return (await connection.execute(finished)).first() is not None
 
     async def lease(self, owner: str, *, seconds: float, film_id: str | None = None) -> list[FilmRecord]:
         """Claim, or keep, unfinished films for this owner: one process at a time carries a film on."""
         now = self._journal.clock()
         free = or_(films.c.lease_until.is_(None), films.c.lease_until <= now, films.c.lease_owner == owner)
-        claim = films.update().where(self._ours, ~films.c.finished, free)
-        if film_id is not None:
-            claim = claim.where(films.c.id == film_id)
-        claim = claim.values(lease_owner=owner, lease_until=now + seconds).returning(films)
+        wanted = (self._ours, ~films.c.finished, free, *([films.c.id == film_id] if film_id else []))
+        async with self._journal.reading() as connection:
+            if (await connection.execute(select(films.c.id).where(*wanted).limit(1))).first() is None:
+                return []  # mostly there is none, and then nothing need be written
+        claim = films.update().where(*wanted).values(lease_owner=owner, lease_until=now + seconds).returning(films)
         async with self._journal.writing() as connection:
             return [_film(row) for row in (await connection.execute(claim)).all()]
 
@@ -88,6 +104,17 @@ class FilmJournal:
     @property
     def _ours(self) -> Any:
         return films.c.host == self._journal.host
+
+    def _named(self, film_id: str) -> Any:
+        return select(films).where(self._ours, films.c.id == film_id)
+
+    def _update(self, film_id: str, **values: Any) -> Any:
+        change = films.update().where(self._ours, films.c.id == film_id)
+        return change.values(updated_at=self._journal.clock(), **values).returning(films)
+
+
+def _missing(film_id: str) -> NoReturn:
+    raise NotFound(f"No film {film_id} is in the journal; list_videos tells which films there are.")
 
 
 def _film(row: Row[Any]) -> FilmRecord:

@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, Self
 from urllib.parse import urlsplit
 
 from PIL import Image
@@ -87,6 +87,15 @@ class Judged:
     problems: tuple[str, ...] = ()
     frame: Frame | None = None
     image: Image.Image | None = None
+
+    def called(self, name: str) -> Self:
+        """The same in words that give the frame another name than its argument's."""
+
+        def renamed(words: str) -> str:
+            return f"{name}{words.removeprefix(self.name)}" if words.startswith(self.name) else words
+
+        frame = self.frame and replace(self.frame, warnings=tuple(map(renamed, self.frame.warnings)))
+        return replace(self, problems=tuple(map(renamed, self.problems)), frame=frame)
 
 
 def is_url(source: str) -> bool:

@@ -56,14 +56,24 @@ def join(clips: Sequence[Path], target: Path, *, exact: bool = False) -> Joined:
     return Joined(float(seconds), frames, reason is not None, reason)
 
 
-def film_sheet(clips: Sequence[Path], *, per_clip: int = 4, long_edge: int = 1568, max_bytes: int = 200_000) -> bytes:
-    """A JPEG with a row for each clip, whose frames are spread evenly from its first to its last."""
+def film_sheet(
+    clips: Sequence[Path],
+    *,
+    numbers: Sequence[int] | None = None,
+    per_clip: int = 4,
+    long_edge: int = 1568,
+    max_bytes: int = 200_000,
+) -> bytes:
+    """A JPEG with a row for each clip, whose frames are spread evenly from its first to its last.
+
+    `numbers` are what the clips are called, 1, 2, 3 and so on unless given.
+    """
     if not clips:
         raise ValueError(_NO_CLIP)
     box = (long_edge // max(per_clip, 1), max(long_edge // max(len(clips), 1), 1))
     rows = [
         [(f"shot {number}: {second:.1f} s", tile) for second, tile in video.tiles(path, per_clip, box)]
-        for number, path in enumerate(clips, 1)
+        for number, path in zip(numbers or range(1, len(clips) + 1), clips, strict=True)
     ]
     return video.sheet(rows, max_bytes)
 
@@ -92,7 +102,7 @@ def _examine(path: Path) -> _Shot:
     try:
         mp4.inspect(path)  # the libraries open truncated files without a word
     except mp4.NotAVideo as error:
-        raise video.Unreadable(f"{path.name} cannot be joined. {error}") from error
+        raise video.Unreadable(path, f"cannot be joined. {error}") from error
     packets: list[tuple[int, int, int, bool]] = []
     with video.opened(path) as (container, stream):
         prefix, torn, starts_whole = _prefix(stream), 0, False
@@ -104,7 +114,7 @@ def _examine(path: Path) -> _Shot:
         shown = sorted((pts, duration) for pts, _, duration, hidden in packets if not hidden)
         torn += max(stream.frames - len(packets), 0)
         if torn or not shown:
-            raise video.Unreadable(f"{path.name} cannot be joined: {torn} of {stream.frames} pictures are damaged.")
+            raise video.Unreadable(path, f"cannot be joined: {torn} of {stream.frames} pictures are damaged.")
         context = stream.codec_context
         return _Shot(
             path=path,
@@ -234,9 +244,7 @@ def _paced(shot: _Shot, rate: Fraction, count: int) -> Generator[av.VideoFrame, 
                 shown += 1
                 yield frame
     if read < len(ends):
-        raise video.Unreadable(
-            f"{shot.path.name} cannot be joined: only {read} of {len(ends)} pictures can be decoded."
-        )
+        raise video.Unreadable(shot.path, f"cannot be joined: only {read} of {len(ends)} pictures can be decoded.")
 
 
 def _decoded(path: Path) -> Generator[av.VideoFrame, None, None]:

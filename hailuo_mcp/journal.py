@@ -163,7 +163,14 @@ class Journal:
             if daily_limit is not None:
                 await self._check_budget(connection, daily_limit, now)
             values = {**asdict(intent), "state": "Submitting", "submit_deadline": now + patience}
+            if intent.film_id is not None and (row := (await connection.execute(self._refused_take(intent))).first()):
+                # Asked again by itself until the API takes it: one record for all that, not one for each refusal.
+                return await self._change(connection, row, **values, failure=None, created_at=now), True
             return await self._insert(connection, values), True
+
+    def _refused_take(self, intent: Intent) -> Select[Any]:
+        take = (videos.c.film_id == intent.film_id, videos.c.shot == intent.shot, videos.c.take == intent.take)
+        return select(videos).where(self._ours, *take, videos.c.state == "Refused").limit(1)
 
     def _same(self, intent: Intent) -> Select[Any]:
         """What stands for the same request: one that is under way, or any paid take of that shot of a film."""
@@ -187,6 +194,12 @@ class Journal:
                 f"up. The next one is possible at {time.strftime('%Y-%m-%d %H:%M', time.localtime(frees))}, "
                 f"in {hours} h {minutes} min."
             )
+
+    async def paid_within_day(self) -> int:
+        """How many videos were paid for, or may have been, in the last 24 hours."""
+        since = videos.c.created_at > self.clock() - DAY_SECONDS
+        async with self.reading() as connection:
+            return await connection.scalar(select(func.count()).where(text(schema.OURS), since)) or 0
 
     async def submitted(self, id: str, task_id: str) -> Video:
         """The API took the request and named its task. An answer that comes late still counts."""
@@ -298,6 +311,12 @@ class Journal:
             row = await self._row(connection, task_id)
             done = {"state": "Success", "failure": None, "given_up": False}
             return await self._change(connection, row, **asdict(home), **done, **_NO_LEASE)
+
+    async def lost(self, task_id: str) -> Video:
+        """The file that had come home is of no use: it is to be brought home again."""
+        async with self.writing() as connection:
+            row = await self._row(connection, task_id)
+            return await self._change(connection, row, path=None, bytes=None, given_up=False)
 
     async def given_up(self, task_id: str, reason: str) -> Video:
         """Stop trying to bring a video home by itself; whoever asks for it may still try."""

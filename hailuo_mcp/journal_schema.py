@@ -116,9 +116,12 @@ films = Table(
     Column("host", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
+    Column("key", Text, nullable=False),
     Column("script", _Words, nullable=False),  # the shots as JSON
     Column("path", _Words),
     Column("bytes", BigInteger),
+    Column("seconds", Double),
+    Column("encoded_because", _Words),
     Column("failure", _Words),
     Column("finished", Boolean, nullable=False, server_default=false()),
     Column("lease_owner", Text),
@@ -160,9 +163,9 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "CREATE UNIQUE INDEX hailuo_videos_one_take ON hailuo_videos (host, film_id, shot, take) "
         "WHERE film_id IS NOT NULL AND state <> 'Refused'",
         "CREATE TABLE hailuo_films (id TEXT NOT NULL PRIMARY KEY, host TEXT NOT NULL, "
-        "created_at DOUBLE PRECISION NOT NULL, updated_at DOUBLE PRECISION NOT NULL, script TEXT NOT NULL, path TEXT, "
-        "bytes BIGINT, failure TEXT, finished BOOLEAN DEFAULT FALSE NOT NULL, lease_owner TEXT, "
-        "lease_until DOUBLE PRECISION)",
+        "created_at DOUBLE PRECISION NOT NULL, updated_at DOUBLE PRECISION NOT NULL, key TEXT NOT NULL, "
+        "script TEXT NOT NULL, path TEXT, bytes BIGINT, seconds DOUBLE PRECISION, encoded_because TEXT, "
+        "failure TEXT, finished BOOLEAN DEFAULT FALSE NOT NULL, lease_owner TEXT, lease_until DOUBLE PRECISION)",
     ),
 }
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import io
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO
 
 from hailuo_mcp import camera, mending
@@ -112,18 +114,18 @@ class Reviewer:
             ("first_frame_image", request.first_frame_image),
             ("last_frame_image", request.last_frame_image),
         ]
-        judged = await asyncio.gather(
-            *(
-                self.judge(name, source, mend=request.mend, show=show, whole_urls=whole_urls)
-                for name, source in sources
-                if source and source.strip()
-            )
-        )
+
+        async def judge(name: FrameName, source: str) -> Judged:
+            one = await self.judge(name, source, mend=request.mend, show=show, whole_urls=whole_urls)
+            if one.frame:  # at once: the other frame may never be judged
+                opened.callback(one.frame.close)
+            return one
+
+        judged = await asyncio.gather(*(judge(name, source) for name, source in sources if source and source.strip()))
         warnings = [*reading.warnings]
         for one in judged:
             problems += one.problems
             if one.frame:
-                opened.callback(one.frame.close)
                 warnings += one.frame.warnings
         frames = [one.frame for one in judged if one.frame]
         if len(frames) == 2 and (crop := crop_warning(*frames)):
@@ -137,12 +139,12 @@ class Reviewer:
         if is_url(source):
             return await self._judge_url(name, source.strip(), show if whole_urls else None)
         if not is_reference(source):
-            return await asyncio.to_thread(judge_source, name, source, self._open_file, mend=mend, show=show)
+            return await _in_thread(partial(judge_source, name, source, self._open_file, mend=mend, show=show))
         try:
             still = io.BytesIO(await self._stills.of(source))
         except HailuoError as error:
             return Judged(name, source.strip()[:200], problems=(f"{name}: {error}",))
-        return await asyncio.to_thread(judge_file, name, source.strip(), still, mend=mend, show=show)
+        return await _in_thread(partial(judge_file, name, source.strip(), still, mend=mend, show=show))
 
     async def _judge_url(self, name: FrameName, url: str, show: int | None) -> Judged:
         judged = judge_url(name, url, None, None)
@@ -156,6 +158,35 @@ class Reviewer:
             image = await asyncio.to_thread(mending.glimpse, url, io.BytesIO(found.data), show)
             judged = replace(judged, image=image)
         return judged
+
+
+async def _in_thread(judge: Callable[[], Judged]) -> Judged:
+    """Judge in a thread; the file of a frame that nobody waits for any more is closed, whenever the thread ends."""
+    lock = threading.Lock()
+    made: list[Judged] = []
+    gone = False
+
+    def run() -> Judged:
+        judged = judge()
+        with lock:
+            made.append(judged)
+            if gone:
+                _close(judged)
+        return judged
+
+    try:
+        return await asyncio.to_thread(run)
+    except asyncio.CancelledError:
+        with lock:
+            gone = True
+            for judged in made:
+                _close(judged)
+        raise
+
+
+def _close(judged: Judged) -> None:
+    if judged.frame:
+        judged.frame.close()
 
 
 def _unchecked(name: FrameName, url: str, found: Found) -> str:

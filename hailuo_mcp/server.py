@@ -12,6 +12,7 @@ from mcp.server.mcpserver import MCPServer
 from hailuo_mcp.app import App
 from hailuo_mcp.errors import NotConfigured
 from hailuo_mcp.settings import Settings, Transport
+from hailuo_mcp.surface.films import FilmTools
 from hailuo_mcp.surface.looking import LookingTools
 from hailuo_mcp.surface.prompts import add_prompts
 from hailuo_mcp.surface.resources import add_resources
@@ -26,7 +27,7 @@ INSTRUCTIONS = (
     "Makes videos from a first and a last picture with MiniMax-Hailuo-02. generate_video costs money and returns a "
     "task_id at once; then check_status with wait_seconds=45 until Success; then download_video. Never submit again "
     "because something took long: the task goes on. check_frames and preview_video are free: look before you pay; "
-    "view_video shows what came of it. Camera moves: see hailuo://camera-commands."
+    "view_video shows what came of it. create_film joins shots into a film. Camera moves: see hailuo://camera-commands."
 )
 
 
@@ -40,7 +41,7 @@ def build_server(
     """The server over one app; nothing is opened before it runs."""
     app = App(settings, transport, clock=clock, sleep=sleep)
     updates = Updates()
-    app.announce = updates.announce
+    app.announce, app.announce_film = updates.announce, updates.announce_film
 
     @asynccontextmanager
     async def lifespan(_: "MCPServer[App]") -> AsyncIterator[App]:
@@ -55,7 +56,7 @@ def build_server(
         title="Hailuo first/last-frame video",
         instructions=INSTRUCTIONS,
         version=VERSION,
-        tools=[*Tools(app).all(), *LookingTools(app).all()],
+        tools=[*Tools(app).all(), *LookingTools(app).all(), *FilmTools(app).all()],
         extensions=[Tasks(VideoTasks(app))],
         lifespan=lifespan,
         log_level=settings.log_level,

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     max_videos_per_day: int | None = Field(
         None, ge=0, description="Most videos to pay for within 24 hours.", json_schema_extra=_shown("no limit")
     )
+    film_shots_at_once: int = Field(3, ge=1, le=20, description="Most videos of one film that are under way at once.")
+    film_shots_per_minute: int = Field(5, ge=1, le=60, description="Most videos that films submit within a minute.")
     confirm: Literal["never", "always"] = Field(
         "never", description="`always` asks the person before paying, in hosts that can ask."
     )

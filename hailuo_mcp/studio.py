@@ -29,6 +29,14 @@ Tell = Callable[[float, Video], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a film a video belongs; shots count from 1."""
+
+    film_id: str
+    shot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Submitted:
     """A paid video. `already` says that the same request was under way before, so nothing more was paid."""
 
@@ -81,14 +89,16 @@ class Studio:
         if self._paying:
             await asyncio.wait(self._paying.values(), timeout=CLOSING_SECONDS)
 
-    async def generate(self, request: Request) -> Submitted:
+    async def generate(self, request: Request, place: Place | None = None) -> Submitted:
         """Judge everything, then pay for one video at most once. A cancelled caller does not undo the payment.
+
+        As a shot of a film it stands for itself: the same request elsewhere is another video.
 
         Raises RequestRejected (nothing sent), ApiRefused or ApiUnavailable (nothing paid), or Unconfirmed.
         """
         self._api.key()
         with ExitStack() as opened:
-            prepared = await self._prepare(request, opened)
+            prepared = await self._prepare(request, place, opened)
             key = prepared.intent.key
             twin = self._paying.get(key)
             paying = twin or asyncio.create_task(self._pay(prepared, opened.pop_all()))
@@ -105,16 +115,17 @@ class Studio:
         if not task.cancelled():
             task.exception()  # the caller may have gone; the journal knows
 
-    async def _prepare(self, request: Request, opened: ExitStack) -> _Prepared:
+    async def _prepare(self, request: Request, place: Place | None, opened: ExitStack) -> _Prepared:
         """Everything that can be refused here is refused here, all at once."""
         review = await self._reviewer.review(request, opened)
         submission = review.submission()
-        return _Prepared(submission, self._intent(submission, review.frames, request.take), review.warnings)
+        return _Prepared(submission, self._intent(submission, review.frames, request.take, place), review.warnings)
 
-    def _intent(self, submission: Submission, frames: Sequence[Frame], take: int) -> Intent:
+    def _intent(self, submission: Submission, frames: Sequence[Frame], take: int, place: Place | None) -> Intent:
         digests = {frame.name: frame.sha256 for frame in frames}
         labels = {frame.name: frame.label for frame in frames}
-        identity = json.dumps([self._host, submission.payload(), digests, take], sort_keys=True)
+        what = [self._host, submission.payload(), digests, take, *([place.film_id, place.shot] if place else [])]
+        identity = json.dumps(what, sort_keys=True)
         return Intent(
             key=hashlib.sha256(identity.encode()).hexdigest(),
             prompt=submission.prompt,
@@ -127,6 +138,8 @@ class Studio:
             first_frame_sha256=digests.get("first_frame_image"),
             last_frame_sha256=digests.get("last_frame_image"),
             take=take,
+            film_id=place.film_id if place else None,
+            shot=place.shot if place else None,
         )
 
     async def _pay(self, prepared: _Prepared, opened: ExitStack) -> tuple[Video, bool]:

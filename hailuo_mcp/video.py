@@ -32,7 +32,11 @@ _UNRELATED = 100.0  # levels of 255, brightness and colours added: the least tha
 
 
 class Unreadable(ValueError):
-    """The file cannot be decoded as an MP4 video. `str()` is a sentence that says so."""
+    """The file at `path` cannot be decoded as an MP4 video. `str()` is a sentence that says so."""
+
+    def __init__(self, path: Path, fault: str) -> None:
+        super().__init__(f"{path.name} {fault}")
+        self.path = path
 
 
 def libraries() -> str:
@@ -261,7 +265,7 @@ def read_frame(path: Path, which: Which | float) -> Image.Image:
                 break
             shown = frame
         if shown is None:
-            raise Unreadable(f"{path.name} cannot be read as a video: no picture can be decoded.")
+            raise Unreadable(path, "cannot be read as a video: no picture can be decoded.")
         return _image(shown)
 
 
@@ -293,7 +297,7 @@ def tiles(path: Path, wanted: int, box: tuple[int, int]) -> list[tuple[float, Im
         size = (max(round(stream.width * scale), 1), max(round(stream.height * scale), 1))
         found = list(_spread(container, stream, wanted, size))
     if not found:
-        raise Unreadable(f"{path.name} cannot be read as a video: no picture can be decoded.")
+        raise Unreadable(path, "cannot be read as a video: no picture can be decoded.")
     return found
 
 
@@ -336,7 +340,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             stream.thread_type = "AUTO"
             yield container, stream
     except (av.FFmpegError, StopIteration) as error:
-        raise Unreadable(f"{path.name} cannot be read as a video; it is damaged or of another kind.") from error
+        raise Unreadable(path, "cannot be read as a video; it is damaged or of another kind.") from error
 
 
 def _seek(container: InputContainer, stream: VideoStream, second: float) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp import Client
+from mcp.client.session import ElicitationFnT
 from mcp_types import CallToolResult, TextContent
 from PIL import Image, ImageDraw
 
@@ -19,6 +20,7 @@ from hailuo_mcp.simulator import Simulator
 
 KEY = "sk-simulated-0123456789abcdef"
 SETTLE_SECONDS = 0.02  # real time that a call gets for real input and output before the next sleeper is woken
+ANSWER_SECONDS = 5.0  # real time that the simulated API gets for an answer meanwhile
 
 
 class Time:
@@ -28,6 +30,7 @@ class Time:
         self.now = 1_800_000_000.0
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self.simulator: Simulator | None = None
 
     def clock(self) -> float:
         return self.now
@@ -53,12 +56,23 @@ class Time:
         while self._sleepers and self._sleepers[0][0] <= end:
             self.jump()
             await asyncio.sleep(SETTLE_SECONDS)
+            await self._settled()
         self.now = end
+
+    async def _settled(self) -> None:
+        """On a busy machine threads and answers take long: time must not run away from them."""
+        for _ in range(2):
+            await asyncio.to_thread(int)
+        for _ in range(int(ANSWER_SECONDS / SETTLE_SECONDS)):
+            if not (self.simulator and self.simulator.is_answering):
+                break
+            await asyncio.sleep(SETTLE_SECONDS)
 
     async def until(self, task: "asyncio.Future[Any]") -> Any:
         """Let time pass until the task is done."""
         while not task.done():
             await asyncio.wait({task}, timeout=SETTLE_SECONDS)
+            await self._settled()
             if not task.done():
                 self.jump()
         return task.result()
@@ -124,19 +138,35 @@ def text(result: CallToolResult) -> str:
 
 
 @asynccontextmanager
-async def world(folder: Path, *, era: str = "auto", **given: Any) -> AsyncIterator[World]:
-    """A world whose settings can be given; nothing is collected in the background unless asked for."""
+async def world(
+    folder: Path,
+    *,
+    era: str = "auto",
+    person: ElicitationFnT | None = None,
+    short_side: int = 144,
+    **given: Any,
+) -> AsyncIterator[World]:
+    """A world whose settings can be given; nothing is collected in the background unless asked for.
+
+    `person` answers what the server asks; without one the client cannot be asked. `short_side`: of its videos.
+    """
     time = Time()
     simulator = Simulator(
-        keys=(KEY,), generation_seconds=30, short_side=144, clock=time.clock, folder=folder / "simulator"
+        keys=(KEY,), generation_seconds=30, short_side=short_side, clock=time.clock, folder=folder / "simulator"
     )
-    async with simulator, play(folder, simulator, time, era=era, **given) as played:
+    async with simulator, play(folder, simulator, time, era=era, person=person, **given) as played:
         yield played
 
 
 @asynccontextmanager
 async def play(
-    folder: Path, simulator: Simulator, time: Time, *, era: str = "auto", **given: Any
+    folder: Path,
+    simulator: Simulator,
+    time: Time,
+    *,
+    era: str = "auto",
+    person: ElicitationFnT | None = None,
+    **given: Any,
 ) -> AsyncIterator[World]:
     """One server and client over a simulator that may serve several."""
     settings = load_settings(
@@ -152,6 +182,7 @@ async def play(
         }
         | given
     )
+    time.simulator = simulator
     server = build_server(settings, clock=time.clock, sleep=time.sleep)
-    async with Client(server, mode=era) as client:
+    async with Client(server, mode=era, elicitation_callback=person) as client:
         yield World(client, simulator, time, folder, settings)

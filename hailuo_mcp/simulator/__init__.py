@@ -61,7 +61,8 @@ class Simulator:
         self._file = Ledger(ledger) if ledger else None
         self._tasks: dict[str, Task] = {}
         self._scripts: list[Sequence[Word]] = []
-        self._server = http.Server(http.Service(self._answer, self.faults, self.requests, clock, sleep))
+        self._service = http.Service(self._answer, self.faults, self.requests, clock, sleep)
+        self._server = http.Server(self._service)
 
     async def __aenter__(self) -> "Simulator":
         await self.start()
@@ -101,6 +102,11 @@ class Simulator:
         self._renderers.shutdown(wait=False, cancel_futures=True)
         if self._folder is None:
             self._temporary.cleanup()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a call is being answered now; one that a fault delays, drips or hangs does not count."""
+        return self._service.answering > 0
 
     def script(self, words: Sequence[Word]) -> None:
         """The statuses of the next task that is submitted, one for each query; the last one stays.

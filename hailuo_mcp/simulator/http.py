@@ -44,6 +44,7 @@ class Service:
     requests: list[Request]
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
+    answering: int = 0  # calls that are being answered, those apart that are to take long
 
 
 class Server:
@@ -115,6 +116,15 @@ class _Connection:
         if fault.drop == "before":
             self._service.requests.append(request)
             return False
+        if fault.hang or fault.delay or fault.drip:
+            return await self._answer(request, fault)
+        self._service.answering += 1
+        try:
+            return await self._answer(request, fault)
+        finally:
+            self._service.answering -= 1
+
+    async def _answer(self, request: Request, fault: Fault) -> bool:
         body, size = await self._body()
         request = replace(request, size=size)
         self._service.requests.append(request)

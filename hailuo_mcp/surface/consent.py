@@ -13,7 +13,7 @@ from hailuo_mcp.app import App
 class Consent(BaseModel):
     """The form that the person sees."""
 
-    pay: bool = Field(title="Pay for this video", default=True)
+    pay: bool = Field(title="Pay for it", default=True)
 
 
 # The SDK hands a resolver the tool's arguments by name, and may call it again in each round: it must not spend.
@@ -21,9 +21,7 @@ def ask_person(
     ctx: Context[App, Any], prompt: str, duration: int, resolution: str, first_frame_image: str, last_frame_image: str
 ) -> Consent | Elicit[Consent]:
     """Consent taken as given, or the question to ask."""
-    able = ctx.client_capabilities and ctx.client_capabilities.elicitation
-    app: App = ctx.request_context.lifespan_context
-    if app.settings.confirm == "never" or not able:
+    if not _asks(ctx):
         return Consent(pay=True)
     frames = ", ".join(
         f"{name}: {_shown(source)}"
@@ -33,6 +31,36 @@ def ask_person(
     return Elicit(
         f"Pay for a video of {duration} s at {resolution}?\n{prompt}" + (f"\n{frames}" if frames else ""), Consent
     )
+
+
+def ask_about_film(
+    ctx: Context[App, Any], shots: list[Any], resolution: str, confirm: bool, preview: bool
+) -> Consent | Elicit[Consent]:
+    """Whether a film is to be paid for: what the caller says, or the question to the person."""
+    if preview or not _asks(ctx):
+        return Consent(pay=confirm and not preview)
+    seconds = sum(shot.duration for shot in shots)
+    return Elicit(
+        f"Pay for {len(shots)} videos, {seconds} s in all at {resolution}, joined into one film?\n"
+        + "\n".join(f"{number}. {shot.prompt}" for number, shot in enumerate(shots, 1)),
+        Consent,
+    )
+
+
+def ask_about_shot(
+    ctx: Context[App, Any], film_id: str, shot: int, prompt: str, task_id: str
+) -> Consent | Elicit[Consent]:
+    """Consent to another take of one shot, or the question to the person; a task that was found costs nothing."""
+    if task_id or not _asks(ctx):
+        return Consent(pay=True)
+    return Elicit(f"Pay for another take of shot {shot} of {film_id}?" + (f"\n{prompt}" if prompt else ""), Consent)
+
+
+def _asks(ctx: Context[App, Any]) -> bool:
+    """Whether the person is to be asked, and can be."""
+    app: App = ctx.request_context.lifespan_context
+    capabilities = ctx.client_capabilities
+    return app.settings.confirm == "always" and bool(capabilities and capabilities.elicitation)
 
 
 def agreed(answer: ElicitationResult[Consent]) -> bool:

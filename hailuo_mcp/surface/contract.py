@@ -10,11 +10,20 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from hailuo_mcp.errors import HailuoError
-from hailuo_mcp.rules import PROMPT_MAX_CHARACTERS, WAIT_MAX_SECONDS, Duration, Resolution, Status, one_of
+from hailuo_mcp.film_script import SHOTS_MAX
+from hailuo_mcp.rules import (
+    DEFAULT_DURATION,
+    PROMPT_MAX_CHARACTERS,
+    WAIT_MAX_SECONDS,
+    Duration,
+    Resolution,
+    Status,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from hailuo_mcp.journal import Video
@@ -90,10 +99,33 @@ Clip = Annotated[
     AfterValidator(_required),
 ]
 Tiles = Annotated[int, Field(ge=1, le=25), BeforeValidator(_number)]
+Keyframes = Annotated[
+    list[str], Field(description="Pictures in order, each between two shots; empty: go on where the shot before ends")
+]
+FilmId = Annotated[str, BeforeValidator(_text), AfterValidator(_required), AfterValidator(_word)]
+MaybeFilmId = Annotated[
+    str,
+    Field(description="Lengthen this film; keyframes are then the ends of the new shots"),
+    BeforeValidator(_text),
+    AfterValidator(_word),
+]
+ShotNumber = Annotated[int, Field(ge=1, le=SHOTS_MAX), BeforeValidator(_number)]
+MaybeSeconds = Annotated[Duration | None, BeforeValidator(_number)]
+MaybeFrame = Annotated[str, BeforeValidator(_text)]
 VideoState = Literal["", "Submitting", "Unconfirmed", "Processing", "Success", "Failed", "Refused"]
 Limit = Annotated[int, Field(ge=1, le=50), BeforeValidator(_number)]
 Cursor = Annotated[str, BeforeValidator(_text)]
 FileName = Annotated[str, Field(description="Such as dandelion.mp4"), BeforeValidator(_text)]
+
+
+class ShotArguments(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Prompt
+    duration: Seconds = DEFAULT_DURATION
+
+
+Shots = Annotated[list[ShotArguments], Field(min_length=1, max_length=SHOTS_MAX)]
 
 
 class Generated(BaseModel):
@@ -114,10 +146,23 @@ class StatusOf(BaseModel):
     failure: str | None
     path: str | None
     under_way: list[dict[str, Any]] | None
+    shots: list[dict[str, Any]] | None
+
+
+class FilmOf(BaseModel):
+    film_id: str | None
+    status: Status | None
+    videos_to_pay: int
+    seconds: float
+    shots: list[dict[str, Any]]
+    path: str | None
+    failure: str | None
+    warnings: list[str]
 
 
 class VideoList(BaseModel):
     videos: list[dict[str, Any]]
+    films: list[dict[str, Any]]
     next_cursor: str | None
 
 
@@ -193,7 +238,7 @@ class HailuoTool(Tool):
         model = tool.fn_metadata.arg_model
         model.model_config["extra"] = "forbid"
         model.model_rebuild(force=True)
-        tool.parameters = _trimmed(tool.parameters) | {"additionalProperties": False}
+        tool.parameters = _inlined(_trimmed(tool.parameters)) | {"additionalProperties": False}
         if tool.fn_metadata.output_schema:
             # Every field is always sent, so the list of required ones would only cost the model tokens.
             tool.fn_metadata.output_schema = _trimmed(tool.fn_metadata.output_schema)
@@ -239,10 +284,25 @@ def _trimmed(schema: Any, *, named: bool = False) -> Any:
     }
 
 
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema without references, which some hosts do not follow."""
+    defined = schema.pop("$defs", {})
+
+    def resolve(part: Any) -> Any:
+        if isinstance(part, list):
+            return [resolve(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            return resolve(defined[part["$ref"].rsplit("/", 1)[1]])
+        return {key: resolve(value) for key, value in part.items()}
+
+    return dict(resolve(schema))
+
+
 def explain(error: ValidationError, tool: Tool) -> str:
     """Bad arguments, one line each: which, what is allowed, what was given."""
-    allowed = tool.parameters["properties"]
-    lines = [_line(detail, allowed) for detail in error.errors(include_url=False)]
+    lines = [_line(detail, tool.parameters) for detail in error.errors(include_url=False)]
     return "\n".join([f"{tool.name} was not carried out; nothing was sent. To mend:", *dict.fromkeys(lines)])
 
 
@@ -251,6 +311,9 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "string_type": lambda _: "must be text",
     "string_too_short": lambda _: "must not be empty",
     "value_error": lambda context: str(context["error"]),
+    "list_type": lambda _: "must be a list",
+    "model_type": lambda _: 'must be like {"prompt": "...", "duration": 6}',
+    "model_attributes_type": lambda _: 'must be like {"prompt": "...", "duration": 6}',
     "bool_type": lambda _: "must be true or false",
     "bool_parsing": lambda _: "must be true or false",
     "greater_than_equal": lambda context: f"must be at least {context['ge']}",
@@ -258,23 +321,39 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
-def _line(detail: ErrorDetails, allowed: dict[str, Any]) -> str:
-    name = str(detail["loc"][0]) if detail["loc"] else "arguments"
+def _line(detail: ErrorDetails, schema: dict[str, Any]) -> str:
+    name, allowed, own = _place(detail["loc"], schema)
     kind, given = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1, cutoff=0.5)
         return f"- {name}: no such argument; " + (
             f"did you mean {close[0]}?" if close else f"there are {', '.join(allowed)}"
         )
     if kind == "string_too_long":
         return f"- {name}: has {len(str(given))} characters; at most {detail['ctx']['max_length']} are allowed"
+    if kind in ("too_short", "too_long"):
+        bound = detail["ctx"]["min_length" if kind == "too_short" else "max_length"]
+        least = "at least" if kind == "too_short" else "at most"
+        return f"- {name}: must be {least} {bound} (got {detail['ctx']['actual_length']})"
     if kind == "literal_error":
-        words = f"must be {one_of(tuple(allowed[name].get('enum', [allowed[name].get('const')])))}"
+        words = f"must be {one_of(tuple(own.get('enum', [own.get('const')])))}"
     elif kind.startswith("int_"):
         words = "must be a whole number"
     else:
         words = _WORDS[kind](detail.get("ctx", {})) if kind in _WORDS else detail["msg"][0].lower() + detail["msg"][1:]
     return f"- {name}: {words}" + ("" if kind == "missing" else f" (got {_short(given)})")
+
+
+def _place(loc: "tuple[int | str, ...]", schema: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """What a person calls the place of a fault, as in `shots 2, prompt`; the names allowed there; its own schema."""
+    words, allowed, own = "", schema["properties"], schema
+    for step in loc:
+        if isinstance(step, int):
+            words, own = f"{words} {step + 1}", own.get("items", {})
+        else:
+            allowed = own.get("properties", allowed)
+            words, own = f"{words}, {step}" if words else step, own.get("properties", {}).get(step, {})
+    return words or "arguments", allowed, own
 
 
 def _short(value: Any) -> str:
@@ -287,6 +366,8 @@ def row(video: "Video") -> dict[str, Any]:
     facts = {
         "task_id": video.task_id,
         "record": None if video.task_id else video.id,
+        "film_id": video.intent.film_id if video.intent else None,
+        "shot": video.intent.shot if video.intent else None,
         "state": video.state,
         "created_at": iso(video.created_at),
         "prompt": video.intent.prompt[:120] if video.intent else None,

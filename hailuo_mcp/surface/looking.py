@@ -1,12 +1,12 @@
 """The free tools that look: at the frames before paying, at a sketch of the move, at the finished clip."""
 
-import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from mcp_types import CallToolResult, ImageContent, ResourceLink
+from mcp_types import CallToolResult, ResourceLink
 
 from hailuo_mcp.app import App
+from hailuo_mcp.film_script import is_film
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION
 from hailuo_mcp.surface.contract import (
     Checked,
@@ -25,6 +25,7 @@ from hailuo_mcp.surface.contract import (
     Viewed,
     answer,
 )
+from hailuo_mcp.surface.film_words import film_link, film_words, picture
 
 if TYPE_CHECKING:
     from hailuo_mcp.frames import Judged
@@ -64,7 +65,7 @@ class LookingTools:
 
         studio = await self._app.studio()
         request = Request(prompt, first_frame_image, last_frame_image, duration, resolution, mend=mend)
-        review, picture = await studio.check(request)
+        review, board = await studio.check(request)
         crop = review.crop
         result = Checked(
             ok=not review.problems,
@@ -79,7 +80,7 @@ class LookingTools:
             problems=list(review.problems),
             warnings=list(review.warnings),
         )
-        return answer(_check_words(review), result, *([_picture(picture)] if picture else []))
+        return answer(_check_words(review), result, *([picture(board)] if board else []))
 
     async def preview_video(
         self,
@@ -117,10 +118,12 @@ class LookingTools:
             f"The picture shows it at {_seconds(preview.seconds)}.",
             *(f"Note: {warning}" for warning in preview.review.warnings),
         ]
-        return answer("\n".join(lines), result, _link(preview.path, preview.facts.bytes), _picture(preview.sheet))
+        return answer("\n".join(lines), result, _link(preview.path, preview.facts.bytes), picture(preview.sheet))
 
     async def view_video(self, task_id: Clip, frames: Tiles = 9) -> Annotated[CallToolResult, Viewed]:
         """Look at a finished video: frames with their seconds, and how like its ends are to the pictures asked for."""
+        if is_film(task_id.strip()):
+            return await self._view_film(task_id.strip())
         studio = await self._app.studio()
         view = await studio.view(task_id.strip(), frames)
         facts = view.facts
@@ -137,11 +140,16 @@ class LookingTools:
             last_frame_likeness=view.likeness.get("last_frame_image"),
             notes=view.notes,
         )
-        return answer(_view_words(view), result, _picture(view.sheet), _link(view.path, facts.bytes))
+        return answer(_view_words(view), result, picture(view.sheet), _link(view.path, facts.bytes))
 
-
-def _picture(jpeg: bytes) -> ImageContent:
-    return ImageContent(type="image", data=base64.b64encode(jpeg).decode(), mime_type="image/jpeg")
+    async def _view_film(self, film_id: str) -> CallToolResult:
+        film, sheet = await (await self._app.films()).look(film_id)
+        facts: dict[str, Any] = dict.fromkeys(Viewed.model_fields)
+        facts |= {"task_id": film_id, "path": film.record.path or "", "seconds": film.record.seconds or 0.0}
+        facts |= {"frames_per_second": 0, "video_width": 0, "video_height": 0, "has_audio": False, "shown_at": []}
+        facts["notes"] = ["the picture has a row for each shot"]
+        words = f"{film_words(film)}\nThe picture has a row for each shot that is at home."
+        return answer(words, Viewed(**facts), picture(sheet), *film_link(film))
 
 
 def _link(path: Path, size: int) -> ResourceLink:

@@ -12,7 +12,8 @@ from hailuo_mcp import camera, rules
 from hailuo_mcp.app import App
 from hailuo_mcp.errors import HailuoError, NotFound
 from hailuo_mcp.surface.contract import iso, row
-from hailuo_mcp.surface.updates import VIDEOS
+from hailuo_mcp.surface.film_words import film_row, shot_rows
+from hailuo_mcp.surface.updates import FILMS, VIDEOS
 
 if TYPE_CHECKING:
     from hailuo_mcp.journal import Video
@@ -109,6 +110,26 @@ def add_resources(server: "MCPServer[Any]", app: App) -> None:
     async def frame_at(task_id: str, seconds: str) -> bytes:
         return await _still(app, task_id, seconds)
 
+    @server.resource(
+        FILMS, name="films", title="Films", description="The newest films and where they are", mime_type=JSON
+    )
+    async def films() -> str:
+        return _json(list(map(film_row, await (await app.films()).recent(RECENT))))
+
+    @server.resource(
+        f"{FILMS}/{{film_id}}",
+        name="film",
+        title="One film",
+        description="How a film and each of its shots stand, and where its file is",
+        mime_type=JSON,
+    )
+    async def film(film_id: str) -> str:
+        try:
+            found = await (await app.films()).find(film_id)
+        except NotFound as error:
+            raise ResourceNotFoundError(str(error)) from error
+        return _json(film_row(found) | {"shots": shot_rows(found)})
+
     @server.completion()  # type: ignore[no-untyped-call, untyped-decorator]
     async def complete(
         ref: PromptReference | ResourceTemplateReference,
@@ -126,6 +147,9 @@ def add_resources(server: "MCPServer[Any]", app: App) -> None:
         if isinstance(ref, ResourceTemplateReference) and argument.name == "task_id":
             newest, _ = await (await app.studio()).recent(limit=100)
             return _starting_with(argument.value, [video.task_id for video in newest if video.task_id])
+        if isinstance(ref, ResourceTemplateReference) and argument.name == "film_id":
+            newest_films = await (await app.films()).recent(100)
+            return _starting_with(argument.value, [film.record.id for film in newest_films])
         return None
 
 

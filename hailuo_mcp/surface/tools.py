@@ -1,6 +1,6 @@
 """The tools: read the arguments, call the studio, phrase the answer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +10,7 @@ from mcp.server.mcpserver.resolve import Resolve
 from mcp_types import CallToolResult, ResourceLink
 
 from hailuo_mcp.app import App
+from hailuo_mcp.film_script import is_film
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, Status
 from hailuo_mcp.surface.consent import Consent, agreed, ask_person
 from hailuo_mcp.surface.contract import (
@@ -39,8 +40,10 @@ from hailuo_mcp.surface.contract import (
     refusal,
     row,
 )
+from hailuo_mcp.surface.film_words import film_failure, film_link, film_row, film_words, shot_rows
 
 if TYPE_CHECKING:
+    from hailuo_mcp.film import Film
     from hailuo_mcp.journal import Video
 
 DOWNLOAD_WAIT_SECONDS = 45.0  # below the 60 s after which many hosts give up on a call
@@ -126,6 +129,8 @@ class Tools:
         studio = await self._app.studio()
         if not task_id:
             return _under_way(await studio.under_way())
+        if is_film(task_id):
+            return await self._film_status(ctx, task_id, wait_seconds)
         video = await studio.status(task_id, wait_seconds, _progress(ctx, wait_seconds))
         result = StatusOf(
             task_id=str(video.task_id),
@@ -137,11 +142,24 @@ class Tools:
             failure=video.failure if video.state == "Failed" else None,
             path=video.path,
             under_way=None,
+            shots=None,
         )
         return answer(status_words(video), result)
 
+    async def _film_status(self, ctx: Context[Any, Any], film_id: str, wait_seconds: int) -> CallToolResult:
+        async def tell(waited: float, film: "Film") -> None:
+            await ctx.report_progress(waited, wait_seconds, f"{film.home} of {len(film.shots)} shots at home")
+
+        film = await (await self._app.films()).status(film_id, wait_seconds, tell)
+        facts: dict[str, Any] = dict.fromkeys(StatusOf.model_fields)
+        facts |= {"task_id": film_id, "status": film.status, "failure": film_failure(film), "shots": shot_rows(film)}
+        facts["path"] = film.record.path if film.record.finished else None
+        return answer(film_words(film), StatusOf(**facts), *film_link(film))
+
     async def get_download_url(self, task_id: TaskId, file_id: FileId = "") -> Annotated[CallToolResult, Link]:
         """Get a fresh, expiring link to a finished video; free."""
+        if is_film(task_id):
+            return refusal(f"{task_id} is a film, joined on this machine: check_status tells where its file is.")
         studio = await self._app.studio()
         video, link = await studio.link(task_id, file_id or None)
         expires = iso(link.expires_at)
@@ -162,6 +180,8 @@ class Tools:
         filename: FileName = "",
     ) -> Annotated[CallToolResult, Saved]:
         """Save a finished video as MP4 in the output folder, checked to be complete; never over another file."""
+        if is_film(task_id):
+            return await self._film_file(task_id)
         studio = await self._app.studio()
         video = await studio.download(
             task_id, filename.strip() or None, DOWNLOAD_WAIT_SECONDS, _progress(ctx, DOWNLOAD_WAIT_SECONDS)
@@ -185,16 +205,44 @@ class Tools:
         )
         return answer(f"Saved: {path} ({(video.bytes or 0) / 1e6:.1f} MB)", result, link)
 
+    async def _film_file(self, film_id: str) -> CallToolResult:
+        film = await (await self._app.films()).status(film_id)
+        if not film.record.finished:
+            return refusal(f"{film_id} is not joined yet.\n{film_words(film)}")
+        facts: dict[str, Any] = dict.fromkeys(Saved.model_fields)
+        facts |= {"task_id": film_id, "path": film.record.path, "bytes": film.record.bytes}
+        return answer(f"Saved: {film.record.path}", Saved(**facts), *film_link(film))
+
     async def list_videos(
         self, state: VideoState = "", limit: Limit = 10, cursor: Cursor = ""
     ) -> Annotated[CallToolResult, VideoList]:
         """List earlier videos, newest first: what was asked, how it stands, where the file is."""
         studio = await self._app.studio()
         videos, following = await studio.recent(state or None, limit, cursor or None)
-        text = "\n".join(map(_row_words, videos)) or "There are no videos."
+        films = await (await self._app.films()).of(videos)
+        text = "\n".join(_grouped(videos, films)) or "There are no videos."
         if following:
             text += f'\nMore: list_videos(cursor="{following}")'
-        return answer(text, VideoList(videos=list(map(row, videos)), next_cursor=following))
+        listed = VideoList(
+            videos=list(map(row, videos)), films=list(map(film_row, films.values())), next_cursor=following
+        )
+        return answer(text, listed)
+
+
+def _grouped(videos: "list[Video]", films: "dict[str, Film]") -> Iterator[str]:
+    """A line for each video; the shots of a film stand together under it, where its newest one is."""
+    told: set[str] = set()
+    for video in videos:
+        film = films.get((video.intent and video.intent.film_id) or "")
+        if film is None:
+            yield _row_words(video)
+        elif film.record.id not in told:
+            told.add(film.record.id)
+            place = f" -> {film.record.path}" if film.record.finished else ""
+            yield f"- film {film.record.id}: {film.status}, {film.home} of {len(film.shots)} shots at home{place}"
+            yield from (
+                f"  {_row_words(shot)}" for shot in videos if shot.intent and shot.intent.film_id == film.record.id
+            )
 
 
 def status_words(video: "Video") -> str:
@@ -226,6 +274,8 @@ def _under_way(videos: "list[Video]") -> CallToolResult:
 def _row_words(video: "Video") -> str:
     name = f"task {video.task_id}" if video.task_id else f"record {video.id}"
     what = video.intent.prompt[:60] if video.intent else "submitted elsewhere"
+    if video.intent and video.intent.shot:
+        name = f"shot {video.intent.shot}, {name}"
     where = f" -> {video.path}" if video.path else f" ({video.failure})" if video.failure else ""
     return f"- {iso(video.created_at)} {name}: {video.state}, {what}{where}"
 

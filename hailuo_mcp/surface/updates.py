@@ -12,9 +12,11 @@ from mcp_types import EmptyResult, SubscribeRequestParams, UnsubscribeRequestPar
 if TYPE_CHECKING:
     from mcp.server.session import ServerSession
 
+    from hailuo_mcp.film import Film
     from hailuo_mcp.journal import Video
 
 VIDEOS = "hailuo://videos"
+FILMS = "hailuo://films"
 
 
 class Updates:
@@ -33,7 +35,14 @@ class Updates:
 
     async def announce(self, video: "Video") -> None:
         """Tell that the list of videos and this video's record changed."""
-        for uri in (VIDEOS, f"{VIDEOS}/{video.task_id}"):
+        await self._tell(VIDEOS, f"{VIDEOS}/{video.task_id}")
+
+    async def announce_film(self, film: "Film") -> None:
+        """Tell that the list of films and this film changed."""
+        await self._tell(FILMS, f"{FILMS}/{film.record.id}")
+
+    async def _tell(self, *uris: str) -> None:
+        for uri in uris:
             await self.bus.publish(ResourceUpdated(uri=uri))
             for session in [*self._older.get(uri, ())]:
                 try:
