@@ -1,10 +1,6 @@
-"""How a film and its plan are told: as text for people, as rows of data, with pictures and links."""
+"""How a film and its plan are told: as text for people, and as rows of data."""
 
-import base64
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from mcp_types import ContentBlock, ImageContent, ResourceLink
 
 if TYPE_CHECKING:
     from hailuo_mcp.film import Film, ShotState
@@ -90,20 +86,6 @@ def film_row(film: "Film") -> dict[str, Any]:
         "failure": film_failure(film),
     }
     return {name: value for name, value in facts.items() if value is not None}
-
-
-def film_link(film: "Film") -> list[ContentBlock]:
-    """The film's file, once it is there."""
-    if not film.record.finished or not film.record.path:
-        return []
-    path = Path(film.record.path)
-    uri = path.as_uri()
-    return [ResourceLink(type="resource_link", uri=uri, name=path.name, mime_type="video/mp4", size=film.record.bytes)]
-
-
-def picture(jpeg: bytes) -> ImageContent:
-    """A JPEG to look at."""
-    return ImageContent(type="image", data=base64.b64encode(jpeg).decode(), mime_type="image/jpeg")
 
 
 def planned_row(plan: "Plan", number: int) -> dict[str, Any]:

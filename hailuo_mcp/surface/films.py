@@ -5,10 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver.resolve import Resolve
-from mcp_types import CallToolResult, ResourceLink
+from mcp_types import CallToolResult
 
 from hailuo_mcp.app import App
 from hailuo_mcp.film_script import Script, Shot, lay_out
+from hailuo_mcp.film_words import (
+    film_failure,
+    film_words,
+    plan_words,
+    planned_row,
+    shot_rows,
+)
 from hailuo_mcp.rules import DEFAULT_RESOLUTION
 from hailuo_mcp.surface.consent import Consent, agreed, ask_about_film, ask_about_shot
 from hailuo_mcp.surface.contract import (
@@ -29,15 +36,7 @@ from hailuo_mcp.surface.contract import (
     answer,
     refusal,
 )
-from hailuo_mcp.surface.film_words import (
-    film_failure,
-    film_link,
-    film_words,
-    picture,
-    plan_words,
-    planned_row,
-    shot_rows,
-)
+from hailuo_mcp.surface.media import film_links, picture, video_link
 
 if TYPE_CHECKING:
     from hailuo_mcp.film import Film
@@ -172,7 +171,7 @@ def film_answer(film: "Film", warnings: Sequence[str] = (), told: str = "") -> C
         warnings=list(warnings),
     )
     lines = [told, film_words(film), *(f"Note: {warning}" for warning in warnings)]
-    return answer("\n".join(filter(None, lines)), result, *film_link(film))
+    return answer("\n".join(filter(None, lines)), result, *film_links(film))
 
 
 def _preview(plan: "Plan", sketch: "Sketch") -> CallToolResult:
@@ -186,12 +185,9 @@ def _preview(plan: "Plan", sketch: "Sketch") -> CallToolResult:
         failure=None,
         warnings=list(plan.warnings),
     )
-    path = sketch.path
-    link = ResourceLink(
-        type="resource_link", uri=path.as_uri(), name=path.name, mime_type="video/mp4", size=sketch.facts.bytes
-    )
     lines = [
-        f"Sketch of the film: {path}. Pictures are flat in it; nothing was paid. The picture has a row for each shot.",
+        f"Sketch of the film: {sketch.path}. Pictures are flat in it; nothing was paid.",
+        "The picture has a row for each shot.",
         *(f"Note: {warning}" for warning in plan.warnings),
     ]
-    return answer("\n".join(lines), result, picture(sketch.sheet), link)
+    return answer("\n".join(lines), result, picture(sketch.sheet), video_link(sketch.path, sketch.facts.bytes))

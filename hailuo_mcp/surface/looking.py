@@ -1,12 +1,12 @@
 """The free tools that look: at the frames before paying, at a sketch of the move, at the finished clip."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from mcp_types import CallToolResult, ResourceLink
+from mcp_types import CallToolResult
 
 from hailuo_mcp.app import App
 from hailuo_mcp.film_script import is_film
+from hailuo_mcp.film_words import film_words
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION
 from hailuo_mcp.surface.contract import (
     Checked,
@@ -25,7 +25,7 @@ from hailuo_mcp.surface.contract import (
     Viewed,
     answer,
 )
-from hailuo_mcp.surface.film_words import film_link, film_words, picture
+from hailuo_mcp.surface.media import film_links, picture, video_link
 
 if TYPE_CHECKING:
     from hailuo_mcp.frames import Judged
@@ -118,7 +118,7 @@ class LookingTools:
             f"The picture shows it at {_seconds(preview.seconds)}.",
             *(f"Note: {warning}" for warning in preview.review.warnings),
         ]
-        return answer("\n".join(lines), result, _link(preview.path, preview.facts.bytes), picture(preview.sheet))
+        return answer("\n".join(lines), result, video_link(preview.path, preview.facts.bytes), picture(preview.sheet))
 
     async def view_video(self, task_id: Clip, frames: Tiles = 9) -> Annotated[CallToolResult, Viewed]:
         """Look at a finished video: frames with their seconds, and how like its ends are to the pictures asked for."""
@@ -140,7 +140,7 @@ class LookingTools:
             last_frame_likeness=view.likeness.get("last_frame_image"),
             notes=view.notes,
         )
-        return answer(_view_words(view), result, picture(view.sheet), _link(view.path, facts.bytes))
+        return answer(_view_words(view), result, picture(view.sheet), video_link(view.path, facts.bytes))
 
     async def _view_film(self, film_id: str) -> CallToolResult:
         film, sheet = await (await self._app.films()).look(film_id)
@@ -149,11 +149,7 @@ class LookingTools:
         facts |= {"frames_per_second": 0, "video_width": 0, "video_height": 0, "has_audio": False, "shown_at": []}
         facts["notes"] = ["the picture has a row for each shot"]
         words = f"{film_words(film)}\nThe picture has a row for each shot that is at home."
-        return answer(words, Viewed(**facts), picture(sheet), *film_link(film))
-
-
-def _link(path: Path, size: int) -> ResourceLink:
-    return ResourceLink(type="resource_link", uri=path.as_uri(), name=path.name, mime_type="video/mp4", size=size)
+        return answer(words, Viewed(**facts), picture(sheet), *film_links(film))
 
 
 def _frame(judged: "Judged") -> dict[str, Any]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Resolve
-from mcp_types import CallToolResult, ResourceLink
+from mcp_types import CallToolResult
 
 from hailuo_mcp.app import App
 from hailuo_mcp.film_script import is_film
+from hailuo_mcp.film_words import film_failure, film_row, film_words, shot_rows
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, Status
 from hailuo_mcp.surface.consent import Consent, agreed, ask_person
 from hailuo_mcp.surface.contract import (
@@ -40,7 +41,7 @@ from hailuo_mcp.surface.contract import (
     refusal,
     row,
 )
-from hailuo_mcp.surface.film_words import film_failure, film_link, film_row, film_words, shot_rows
+from hailuo_mcp.surface.media import film_links, video_link
 
 if TYPE_CHECKING:
     from hailuo_mcp.film import Film
@@ -154,7 +155,7 @@ class Tools:
         facts: dict[str, Any] = dict.fromkeys(StatusOf.model_fields)
         facts |= {"task_id": film_id, "status": film.status, "failure": film_failure(film), "shots": shot_rows(film)}
         facts["path"] = film.record.path if film.record.finished else None
-        return answer(film_words(film), StatusOf(**facts), *film_link(film))
+        return answer(film_words(film), StatusOf(**facts), *film_links(film))
 
     async def get_download_url(self, task_id: TaskId, file_id: FileId = "") -> Annotated[CallToolResult, Link]:
         """Get a fresh, expiring link to a finished video; free."""
@@ -199,11 +200,8 @@ class Tools:
                 "in a minute to see where it is.",
                 result,
             )
-        path = Path(video.path)
-        link = ResourceLink(
-            type="resource_link", uri=path.as_uri(), name=path.name, mime_type="video/mp4", size=video.bytes
-        )
-        return answer(f"Saved: {path} ({(video.bytes or 0) / 1e6:.1f} MB)", result, link)
+        link = video_link(Path(video.path), video.bytes)
+        return answer(f"Saved: {video.path} ({(video.bytes or 0) / 1e6:.1f} MB)", result, link)
 
     async def _film_file(self, film_id: str) -> CallToolResult:
         film = await (await self._app.films()).status(film_id)
@@ -211,7 +209,7 @@ class Tools:
             return refusal(f"{film_id} is not joined yet.\n{film_words(film)}")
         facts: dict[str, Any] = dict.fromkeys(Saved.model_fields)
         facts |= {"task_id": film_id, "path": film.record.path, "bytes": film.record.bytes}
-        return answer(f"Saved: {film.record.path}", Saved(**facts), *film_link(film))
+        return answer(f"Saved: {film.record.path}", Saved(**facts), *film_links(film))
 
     async def list_videos(
         self, state: VideoState = "", limit: Limit = 10, cursor: Cursor = ""
