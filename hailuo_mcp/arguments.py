@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_servers(commands)
     _add_videos(commands)
+    _add_films(commands)
     _add_set_up(commands)
     return parser
 
@@ -95,8 +96,8 @@ def _add_videos(commands: "Commands") -> None:
     _add_request(preview)
     _add_output(preview)
     _add_json(preview)
-    status = commands.add_parser("status", help="see how a video stands, or which are under way")
-    status.add_argument("task", metavar="TASK", nargs="?")
+    status = commands.add_parser("status", help="see how a video or a film stands, or which are under way")
+    status.add_argument("task", metavar="TASK", nargs="?", help="a task's or a film's id")
     status.add_argument("--wait", action="store_true", help="wait until the video has ended")
     _add_json(status)
     listing = commands.add_parser("list", help="list earlier videos, newest first")
@@ -108,6 +109,43 @@ def _add_videos(commands: "Commands") -> None:
     download.add_argument("task", metavar="TASK")
     _add_output(download)
     _add_json(download)
+
+
+def _add_films(commands: "Commands") -> None:
+    film = commands.add_parser(
+        "film",
+        help="make a film of shots that lead from picture to picture",
+        description="Plan a film, which is free; with --pay make it. N pictures and N-1 prompts make N-1 shots. Write "
+        "- for a picture to leave a shot's end open: the next shot goes on from there.",
+    )
+    film.add_argument("keyframes", metavar="PICTURE", nargs="*", help="the keyframes in order: paths, URLs or -")
+    film.add_argument("--prompt", action="append", required=True, help="what happens in a shot; once for each shot")
+    film.add_argument(
+        "--duration",
+        type=int,
+        action="append",
+        help=f"seconds, once for all shots or once for each: {one_of(DURATIONS)}",
+    )
+    film.add_argument("--resolution", type=str.upper, default=DEFAULT_RESOLUTION, help=one_of(RESOLUTIONS))
+    film.add_argument("--exact", action="store_true", help="join at a constant frame rate, encoded anew")
+    film.add_argument("--add-to", metavar="FILM", help="add the shots to that film")
+    film.add_argument("--take", type=int, default=1, help="raise by 1 to pay for the same once more")
+    film.add_argument("--no-mend", action="store_true", help="refuse pictures that cannot be sent as they are")
+    film.add_argument("--storyboard", metavar="FILE", help="save a picture of the plan, as JPEG")
+    what = film.add_mutually_exclusive_group()
+    what.add_argument("--preview", action="store_true", help="draw the whole film as a sketch on this machine; free")
+    what.add_argument("--pay", action="store_true", help="pay for every shot, wait, and join them")
+    retake = commands.add_parser("retake", help="pay for one shot of a film again; the others stay")
+    retake.add_argument("film", metavar="FILM")
+    retake.add_argument("shot", metavar="SHOT", type=int, help="its number")
+    retake.add_argument("--prompt", help="what happens instead")
+    retake.add_argument("--duration", type=int, help=f"seconds: {one_of(DURATIONS)}")
+    retake.add_argument("--first", help="another opening picture")
+    retake.add_argument("--last", help="another closing picture")
+    retake.add_argument("--found", metavar="TASK", help="the task of an unconfirmed shot, found at the provider; free")
+    for command in (film, retake):
+        _add_json(command)
+        _add_simulate(command)
 
 
 def _add_request(command: argparse.ArgumentParser) -> None:

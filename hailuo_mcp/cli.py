@@ -45,6 +45,8 @@ async def run(options: argparse.Namespace, console: Console) -> int:
         "download": _make_videos,
         "check": _make_videos,
         "preview": _make_videos,
+        "film": _make_videos,
+        "retake": _make_videos,
         "install": _install,
         "uninstall": _install,
         "doctor": _doctor,
@@ -72,7 +74,8 @@ async def _version(_options: argparse.Namespace, console: Console) -> int:
 
 
 async def _make_videos(options: argparse.Namespace, console: Console) -> int:
-    from hailuo_mcp import looking, terminal, typed
+    from hailuo_mcp import film_terminal, looking, terminal, typed
+    from hailuo_mcp.film_script import is_film
 
     command = {
         "generate": terminal.generate,
@@ -81,7 +84,11 @@ async def _make_videos(options: argparse.Namespace, console: Console) -> int:
         "download": terminal.download,
         "check": looking.check,
         "preview": looking.preview,
+        "film": film_terminal.film,
+        "retake": film_terminal.retake,
     }[options.command]
+    if options.command == "status" and options.task and is_film(options.task):
+        command = film_terminal.status
     async with AsyncExitStack() as stack:
         settings = await _settings(stack, options)
         _log_to_stderr(settings)

@@ -38,15 +38,16 @@ class FilmJournal:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    async def begin(self, key: str, script: str) -> tuple[FilmRecord, bool]:
-        """Write a new film down; False with the film of the same request that is not finished yet."""
+    async def begin(self, key: str, script: str, owner: str, seconds: float) -> tuple[FilmRecord, bool]:
+        """Write a new film down, leased to its maker; False with the film of the same request that is not finished."""
         now = self._journal.clock()
         same = select(films).where(self._ours, films.c.key == key, ~films.c.finished).limit(1)
         async with self._journal.writing() as connection:
             if row := (await connection.execute(same)).first():
                 return _film(row), False
-            values = {"id": PREFIX + secrets.token_urlsafe(9), "host": self._journal.host, "key": key}
-            insert = films.insert().values(**values, script=script, created_at=now, updated_at=now).returning(films)
+            values = {"id": PREFIX + secrets.token_hex(8), "host": self._journal.host, "key": key, "script": script}
+            lease = {"lease_owner": owner, "lease_until": now + seconds}
+            insert = films.insert().values(**values, **lease, created_at=now, updated_at=now).returning(films)
             return _film((await connection.execute(insert)).one()), True
 
     async def find(self, film_id: str) -> FilmRecord:

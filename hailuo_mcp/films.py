@@ -53,7 +53,7 @@ class Films:
         """Begin a film that the person wants to pay for; False with the film of the same request under way."""
         plan.require_no_problems()
         self._require_key()
-        record, new = await self._films.begin(plan.key(self._journal.host, take), plan.script.to_json())
+        record, new = await self._filming.begin(plan.key(self._journal.host, take), plan.script)
         return await self._filming.go_on(record.id, STEP_SECONDS), new
 
     async def lengthened(

@@ -7,7 +7,6 @@ from typing import Any
 from hailuo_mcp import files, typed
 from hailuo_mcp.app import open_studio
 from hailuo_mcp.console import Console, Progress
-from hailuo_mcp.errors import DownloadFailed
 from hailuo_mcp.exits import EXIT_FAILED, EXIT_OK
 from hailuo_mcp.frames import Judged
 from hailuo_mcp.review import Review
@@ -22,7 +21,7 @@ async def check(options: argparse.Namespace, settings: Settings, console: Consol
     request, settings = typed.request(options, settings)
     async with open_studio(settings) as studio:
         review, board = await studio.check(request)
-    picture = _save(board, options.output) if board and options.output else None
+    picture = typed.save(board, options.output) if board and options.output else None
     if options.json:
         console.document(_facts(review, picture))
         return EXIT_FAILED if review.problems else EXIT_OK
@@ -80,17 +79,6 @@ def _facts(review: Review, picture: Path | None) -> dict[str, Any]:
         },
         "picture": picture and str(picture),
     }
-
-
-def _save(data: bytes, given: str) -> Path:
-    path = Path(given).expanduser().absolute()
-    name = path.name if path.suffix.lower() in (".jpg", ".jpeg") else f"{path.name}.jpg"
-    try:
-        with files.draft(path.parent, name) as draft:
-            draft.path.write_bytes(data)
-            return draft.publish()
-    except OSError as error:
-        raise DownloadFailed(f"The picture could not be saved as {path}: {error.strerror or error}.") from error
 
 
 def _named(path: Path, name: str) -> Path:

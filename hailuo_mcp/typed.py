@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hailuo_mcp import files
-from hailuo_mcp.errors import HailuoError, NotConfigured, NotReady
+from hailuo_mcp.errors import DownloadFailed, HailuoError, NotConfigured, NotReady
 from hailuo_mcp.review import Request
 from hailuo_mcp.settings import KEY_VARIABLE, Settings
 
 # The studio speaks to a model; at a terminal the same things have other names.
+_CALLS = {
+    r"retake_shot\(film_id=\"([^\"]+)\", shot=(\d+), task_id=\.\.\.\)": r"`hailuo-mcp retake \1 \2 --found TASK`",
+    r"retake_shot\(film_id=\"([^\"]+)\", shot=(\d+)\)": r"`hailuo-mcp retake \1 \2`",
+    r"check_status\(task_id=[\"']([^\"']+)[\"'](, wait_seconds=\d+)?\)": r"`hailuo-mcp status \1 --wait`",
+    r"the same call with confirm=true\. preview=true draws it": "the same with --pay. --preview draws it",
+}
 _NAMES = {
     "check_status": "`hailuo-mcp status`",
     "download_video": "`hailuo-mcp download`",
@@ -40,6 +46,12 @@ def request(options: argparse.Namespace, settings: Settings) -> tuple[Request, S
         mend=not options.no_mend,
     )
     return asked, _may_read(settings, sources)
+
+
+def pictures(given: Sequence[str], settings: Settings) -> tuple[list[str], Settings]:
+    """Pictures in order, empty where there is none, and the settings that let them be read."""
+    sources = [_source(source) for source in given]
+    return [str(source) if source else "" for source in sources], _may_read(settings, sources)
 
 
 def _source(given: str | None) -> Path | str | None:
@@ -81,6 +93,18 @@ def place(given: str | None) -> Place:
     return Place(None if path.name == given else path.parent, files.video_name(path.name))
 
 
+def save(picture: bytes, given: str) -> Path:
+    """Write a JPEG to the place that the person named, never over a file; raises DownloadFailed."""
+    path = Path(given).expanduser().absolute()
+    name = path.name if path.suffix.lower() in (".jpg", ".jpeg") else f"{path.name}.jpg"
+    try:
+        with files.draft(path.parent, name) as draft:
+            draft.path.write_bytes(picture)
+            return draft.publish()
+    except OSError as error:
+        raise DownloadFailed(f"The picture could not be saved as {path}: {error.strerror or error}.") from error
+
+
 def in_our_words(error: HailuoError) -> HailuoError:
     """The same failure in the words of the command line."""
     words = in_our_terms(str(error))
@@ -94,6 +118,8 @@ def in_our_words(error: HailuoError) -> HailuoError:
 
 def in_our_terms(words: str) -> str:
     """A sentence with the command line's names for things."""
+    for pattern, command in _CALLS.items():
+        words = re.sub(pattern, command, words)
     for tool, command in _NAMES.items():
         words = words.replace(tool, command)
     return words

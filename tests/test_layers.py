@@ -25,7 +25,7 @@ LEVELS = [
     {"surface.films", "surface.tools", "surface.looking", "surface.resources", "surface.prompts"},
     {"surface.tasks"},
     {"server"},
-    {"demo", "terminal", "looking", "installing", "doctor", "bundle"},
+    {"demo", "terminal", "film_terminal", "looking", "installing", "doctor", "bundle"},
     {"cli"},
     {"__main__"},
 ]
