@@ -87,7 +87,7 @@ class Filming:
         await self._films.release(self._owner)
 
     async def begin(self, key: str, script: Script) -> tuple[FilmRecord, bool]:
-        """Write a film down. Whoever makes it carries it on: another process may not be allowed to read its pictures."""
+        """Write a film down; who makes it carries it on, as another process may not be allowed to read its pictures."""
         return await self._films.begin(key, script.to_json(), self._owner, LEASE_SECONDS)
 
     async def find(self, film_id: str) -> Film:
