@@ -12,6 +12,8 @@ from hailuo_mcp.film_script import PREFIX
 from hailuo_mcp.journal import Journal
 from hailuo_mcp.journal_schema import films
 
+STALE_SECONDS = 48 * 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class FilmRecord:
@@ -79,10 +81,14 @@ class FilmJournal:
             return (await connection.execute(finished)).first() is not None
 
     async def lease(self, owner: str, *, seconds: float, film_id: str | None = None) -> list[FilmRecord]:
-        """Claim, or keep, unfinished films for this owner: one process at a time carries a film on."""
+        """Claim, or keep, unfinished films for this owner: one process at a time carries a film on.
+
+        A film in which nothing has changed for days is only claimed by its id: it waits for a person.
+        """
         now = self._journal.clock()
         free = or_(films.c.lease_until.is_(None), films.c.lease_until <= now, films.c.lease_owner == owner)
-        wanted = (self._ours, ~films.c.finished, free, *([films.c.id == film_id] if film_id else []))
+        which = films.c.id == film_id if film_id else films.c.updated_at > now - STALE_SECONDS
+        wanted = (self._ours, ~films.c.finished, free, which)
         async with self._journal.reading() as connection:
             if (await connection.execute(select(films.c.id).where(*wanted).limit(1))).first() is None:
                 return []  # mostly there is none, and then nothing need be written

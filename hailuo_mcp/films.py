@@ -14,7 +14,8 @@ from hailuo_mcp.journal import Journal, Video
 from hailuo_mcp.screening import Screening, Sketch
 from hailuo_mcp.waiting import Sleep
 
-STEP_SECONDS = 20.0  # who asks waits at most so long for what goes on by itself
+STEP_SECONDS = 20.0  # who pays waits at most so long for the first shots to be sent
+GLANCE_SECONDS = 3.0  # who only looks waits at most so long for the turn that is due
 PROGRESS_SECONDS = 10.0
 
 Tell = Callable[[float, Film], Awaitable[None]]
@@ -127,7 +128,7 @@ class Films:
     async def status(self, film_id: str, wait_seconds: float = 0, tell: Tell | None = None) -> Film:
         """How a film stands, carried on if nobody else does that, after waiting at most `wait_seconds` for its end."""
         start = self._clock()
-        film = await self._filming.go_on(film_id, STEP_SECONDS)
+        film = await self._filming.go_on(film_id, max(GLANCE_SECONDS, wait_seconds))
         while film.status == "Processing" and (waited := self._clock() - start) < wait_seconds:
             if tell:
                 await tell(waited, film)
