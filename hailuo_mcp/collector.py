@@ -297,7 +297,8 @@ class Collector:
                 return video
             path, facts = await self._download(video, name or f"hailuo-{task_id}.mp4")
         rate = round(facts.frames_per_second, 3)
-        home = Home(str(path), facts.bytes, round(facts.seconds, 3), rate, facts.codec, facts.has_audio)
+        size = (facts.width or None, facts.height or None)
+        home = Home(str(path), facts.bytes, round(facts.seconds, 3), rate, facts.codec, facts.has_audio, *size)
         care.video = await self._journal.brought_home(task_id, home)
         care.failures = 0
         await self._tell(care)
@@ -342,8 +343,11 @@ def _file_id(video: Video | None) -> str:
 
 
 def is_home(video: Video) -> bool:
-    """Whether its file is on the disk."""
-    return bool(video.path) and Path(str(video.path)).is_file()
+    """Whether the file is still there, and as long as it was: a crash of the machine may have cut it off."""
+    try:
+        return bool(video.path) and Path(str(video.path)).stat().st_size == (video.bytes or -1)
+    except OSError:
+        return False
 
 
 def _is_named(home: Path, name: str) -> bool:

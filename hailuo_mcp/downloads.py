@@ -1,4 +1,4 @@
-"""Brings one finished file to the disk: resumed after a break, checked to be whole, under a name of its own."""
+"""Brings one finished file to the disk: resumed after a break, checked to play to its end, under a name of its own."""
 
 import asyncio
 import errno
@@ -40,11 +40,10 @@ class Downloads:
                 if attempt:
                     await self._sleep(min(30.0, 0.5 * 2**attempt))
                 try:
-                    facts = await asyncio.to_thread(_facts, draft.path)
-                    if facts is None:
+                    if not await asyncio.to_thread(_has_all, draft.path):
                         url = url or await fresh_link()
                         await self._stream(url, draft.path)
-                        facts = await asyncio.to_thread(mp4.inspect, draft.path)
+                    facts = await asyncio.to_thread(_checked, draft.path)
                     return draft.publish(), facts
                 except ApiRefused as error:
                     trouble, url = error, None
@@ -60,7 +59,7 @@ class Downloads:
                     raise DownloadFailed(self._disk_trouble(task_id, error)) from error
         raise DownloadFailed(
             f"Video {task_id} is finished but could not be downloaded: {trouble} It is still on the server; call "
-            "download_video again in a minute."
+            "download_video again in a minute, or get_download_url for its link."
         ) from trouble
 
     def copy(self, task_id: str, home: Path, name: str) -> Path:
@@ -96,12 +95,18 @@ class Downloads:
         )
 
 
-def _facts(part: Path) -> mp4.Mp4Facts | None:
-    """What an earlier try brought, if it was cut off only after it had everything."""
+def _has_all(part: Path) -> bool:
+    """Whether an earlier try was cut off only after it had everything."""
     try:
-        return mp4.inspect(part) if part.exists() else None
+        return part.exists() and mp4.inspect(part).bytes > 0
     except mp4.NotAVideo:
-        return None
+        return False
+
+
+def _checked(part: Path) -> mp4.Mp4Facts:
+    from hailuo_mcp import damage  # late: loading FFmpeg takes a moment
+
+    return damage.check(part)
 
 
 def _size(path: Path) -> int:

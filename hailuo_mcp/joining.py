@@ -19,7 +19,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
-from hailuo_mcp import mp4, video
+from hailuo_mcp import damage, mp4, video
 
 _NO_CLIP = "A film needs at least one clip."
 _TICKS = 10_000  # in a second, at least: how short one tick is
@@ -105,11 +105,11 @@ def _examine(path: Path) -> _Shot:
         raise video.Unreadable(path, f"cannot be joined. {error}") from error
     packets: list[tuple[int, int, int, bool]] = []
     with video.opened(path) as (container, stream):
-        prefix, torn, starts_whole = _prefix(stream), 0, False
+        prefix, torn, starts_whole = damage.length_bytes(stream), 0, False
         for packet in container.demux(stream):
             if packet.size:
                 starts_whole = starts_whole or (not packets and packet.is_keyframe)
-                torn += not _is_whole(bytes(packet), prefix)
+                torn += not damage.is_whole(bytes(packet), prefix)
                 packets.append((packet.pts or 0, packet.dts or 0, packet.duration or 0, packet.is_discard))
         shown = sorted((pts, duration) for pts, _, duration, hidden in packets if not hidden)
         torn += max(stream.frames - len(packets), 0)
@@ -135,21 +135,6 @@ def _examine(path: Path) -> _Shot:
             has_audio=bool(container.streams.audio),
             flaw=_flaw(packets, starts_whole),
         )
-
-
-def _prefix(stream: VideoStream) -> int:
-    """How many bytes before each part of a picture tell its length (H.264 in MP4); 0: the codec has no such parts."""
-    settings = stream.codec_context.extradata or b""
-    return (settings[4] & 3) + 1 if stream.codec_context.name == "h264" and len(settings) > 4 else 0
-
-
-def _is_whole(picture: bytes, prefix: int) -> bool:
-    """Whether the lengths of its parts add up: finds blocks of zeros, as a crash leaves, without decoding."""
-    at = 0
-    while prefix and at < len(picture):
-        length = int.from_bytes(picture[at : at + prefix])
-        at += prefix + length if length else len(picture) + 1
-    return at in (0, len(picture))
 
 
 def _flaw(packets: list[tuple[int, int, int, bool]], starts_whole: bool) -> str | None:

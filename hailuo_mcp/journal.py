@@ -57,6 +57,8 @@ class Home:
     frames_per_second: float | None = None
     codec: str | None = None
     has_audio: bool | None = None
+    video_width: int | None = None
+    video_height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +311,9 @@ class Journal:
         """The whole file is on the disk."""
         async with self.writing() as connection:
             row = await self._row(connection, task_id)
+            found = {name: value for name, value in asdict(home).items() if value is not None}
             done = {"state": "Success", "failure": None, "given_up": False}
-            return await self._change(connection, row, **asdict(home), **done, **_NO_LEASE)
+            return await self._change(connection, row, **found, **done, **_NO_LEASE)
 
     async def lost(self, task_id: str) -> Video:
         """The file that had come home is of no use: it is to be brought home again."""

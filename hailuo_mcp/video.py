@@ -379,6 +379,8 @@ def _spread(
     count = max(min(wanted, total), 1)
     indices = {round(i * (total - 1) / max(count - 1, 1)) for i in range(count)}
     for index, frame in enumerate(container.decode(stream)):
+        if frame.is_corrupt:
+            raise Unreadable(f"{Path(container.name).name} is damaged: its picture at {_second(frame, stream):.1f} s.")
         if index in indices:
             yield round(_second(frame, stream), 3), _image(frame, size)
 

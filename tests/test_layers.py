@@ -12,6 +12,7 @@ LEVELS = [
     {"motion", "journal_schema", "arguments", "pictures"},
     {"mending"},
     {"settings", "files", "frames", "api", "journal", "journal_health", "mp4", "video"},
+    {"damage"},
     {"downloads", "hosts", "reports", "joining", "film_journal"},
     {"collector", "host_files", "film"},
     {"stills", "cutting"},
@@ -74,7 +75,7 @@ def test_the_simulator_is_a_second_reader_of_the_contract(module: str) -> None:
         # `api` speaks to one trusted host with the key; `remote` looks at anybody's URLs, without it and with a guard.
         ("httpx", {"api", "remote"}),
         ("sqlalchemy", {"journal", "journal_schema", "journal_health", "film_journal"}),
-        ("av", {"video", "joining"}),
+        ("av", {"video", "damage", "joining"}),
         ("PIL", {"pictures", "mending", "frames", "boards", "viewing", "video", "screening", "simulator.stills"}),
     ],
 )

@@ -274,6 +274,15 @@ async def test_what_is_no_video_cannot_be_looked_at(tmp_path: Path, name: str, w
         assert words in await w.fail("view_video", task_id=name)
 
 
+async def test_a_damaged_video_is_not_shown_as_if_it_were_whole(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        path = Path((await w.do("preview_video", prompt="x", first_frame_image=w.picture()))["path"])
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2 : len(data) // 2 + 40] = b"\xa5" * 40
+        path.write_bytes(data)
+        assert "is not a whole MP4 video" in await w.fail("view_video", task_id=path.name)
+
+
 async def test_an_unfinished_video_cannot_be_looked_at_yet(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         task_id = (await w.do("generate_video", prompt="x"))["task_id"]

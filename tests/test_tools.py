@@ -1,13 +1,14 @@
 """The tools as a client uses them, against the simulated API."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from mcp_types import ResourceLink
-from world import KEY, text, world
+from world import KEY, World, text, world
 
 from hailuo_mcp import camera, mp4
 from hailuo_mcp.simulator import Fault
@@ -280,6 +281,79 @@ async def test_what_is_no_video_is_not_saved(tmp_path: Path, body: str) -> None:
         assert "still on the server" in said
         assert list(w.settings.output_dir.iterdir()) == []
         await w.do("download_video", task_id=task_id)
+
+
+async def damaged_bytes(w: World, task_id: str) -> bytes:
+    """The finished video with zeros in a picture, as a failing disk leaves them: its boxes are whole."""
+    path = Path((await w.do("download_video", task_id=task_id))["path"])
+    data = path.read_bytes()
+    path.unlink()
+    at = data.index(b"mdat") + 4000
+    return data[:at] + bytes(64) + data[at + 64 :]
+
+
+async def test_a_download_that_was_damaged_on_the_way_is_fetched_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        task_id = (await w.do("generate_video", prompt="x"))["task_id"]
+        await w.finish(task_id)
+        body = await damaged_bytes(w, task_id)
+        w.simulator.faults.download.append(Fault(status=200, body=body, content_type="video/mp4"))
+        saved = await w.do("download_video", task_id=task_id)
+        assert Path(saved["path"]).read_bytes() != body
+        assert w.calls("download") == 3
+
+
+async def test_a_download_that_stays_damaged_is_never_called_a_success(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        task_id = (await w.do("generate_video", prompt="x"))["task_id"]
+        await w.finish(task_id)
+        body = await damaged_bytes(w, task_id)
+        w.simulator.faults.download += [Fault(status=200, body=body, content_type="video/mp4")] * 5
+        said = await w.fail("download_video", task_id=task_id)
+        assert "The MP4 file is damaged: not all of its pictures can be decoded." in said
+        assert "still on the server" in said
+        assert list(w.settings.output_dir.iterdir()) == []
+
+
+async def test_a_file_that_a_crash_cut_off_is_fetched_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        task_id = (await w.do("generate_video", prompt="x"))["task_id"]
+        await w.finish(task_id)
+        path = Path((await w.do("download_video", task_id=task_id))["path"])
+        os.truncate(path, 5000)
+        saved = await w.do("download_video", task_id=task_id)
+        assert mp4.inspect(Path(saved["path"])).frames == 144
+        assert path.stat().st_size == 5000
+
+
+async def test_a_finished_video_tells_what_it_is_wherever_it_is_listed(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        task_id = (await w.do("generate_video", prompt="x"))["task_id"]
+        before = await w.finish(task_id)
+        assert (before["video_width"], before["seconds"], before["codec"], before["has_audio"]) == (
+            256,
+            None,
+            None,
+            None,
+        )
+        path = Path((await w.do("download_video", task_id=task_id))["path"])
+        facts = {
+            "video_width": 256,
+            "video_height": 144,
+            "bytes": path.stat().st_size,
+            "seconds": 6.0,
+            "frames_per_second": 24.0,
+            "codec": "h264",
+            "has_audio": False,
+        }
+        status = await w.call("check_status", task_id=task_id)
+        listed = await w.call("list_videos")
+        read = await w.client.read_resource(f"hailuo://videos/{task_id}")
+        (row,) = (listed.structured_content or {})["videos"]
+        for found in (status.structured_content, row, json.loads(read.contents[0].text)):  # type: ignore[union-attr]
+            assert facts.items() <= dict(found or {}).items()
+        for result in (status, listed):
+            assert "256x144, 6.0 s, 24 frames/s, h264, without sound" in text(result)
 
 
 async def test_a_slow_download_goes_on_after_the_call_has_ended(tmp_path: Path) -> None:

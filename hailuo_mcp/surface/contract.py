@@ -143,6 +143,11 @@ class StatusOf(BaseModel):
     file_id: str | None
     video_width: int | None
     video_height: int | None
+    bytes: int | None
+    seconds: float | None
+    frames_per_second: float | None
+    codec: str | None
+    has_audio: bool | None
     failure: str | None
     path: str | None
     under_way: list[dict[str, Any]] | None
@@ -372,9 +377,28 @@ def row(video: "Video") -> dict[str, Any]:
         "created_at": iso(video.created_at),
         "prompt": video.intent.prompt[:120] if video.intent else None,
         "path": video.path,
+        **(clip(video) if video.path else {}),
         "failure": video.failure,
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def clip(video: "Video") -> dict[str, Any]:
+    """What was found in a video's file when it came home; before that, at most the size that the API told."""
+    names = ("video_width", "video_height", "bytes", "seconds", "frames_per_second", "codec", "has_audio")
+    return {name: getattr(video, name) for name in names}
+
+
+def clip_words(video: "Video") -> str:
+    """The same in a phrase: `1364x768, 6.0 s, 24 frames/s, h264, without sound`; empty when nothing is known."""
+    parts = [
+        f"{video.video_width}x{video.video_height}" if video.video_width and video.video_height else "",
+        f"{video.seconds:.1f} s" if video.seconds else "",
+        f"{video.frames_per_second:g} frames/s" if video.frames_per_second else "",
+        video.codec or "",
+        "" if video.has_audio is None else "with sound" if video.has_audio else "without sound",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def iso(epoch: float | None) -> str | None:

@@ -37,6 +37,8 @@ from hailuo_mcp.surface.contract import (
     VideoState,
     WaitSeconds,
     answer,
+    clip,
+    clip_words,
     iso,
     refusal,
     row,
@@ -138,8 +140,7 @@ class Tools:
             status=_STATUS[video.state],
             upstream_status=video.upstream_status,
             file_id=video.file_id,
-            video_width=video.video_width,
-            video_height=video.video_height,
+            **clip(video),
             failure=video.failure if video.state == "Failed" else None,
             path=video.path,
             under_way=None,
@@ -201,7 +202,8 @@ class Tools:
                 result,
             )
         link = video_link(Path(video.path), video.bytes)
-        return answer(f"Saved: {video.path} ({(video.bytes or 0) / 1e6:.1f} MB)", result, link)
+        facts = f"{(video.bytes or 0) / 1e6:.1f} MB, {clip_words(video)}"
+        return answer(f"Saved: {video.path} ({facts})", result, link)
 
     async def _film_file(self, film_id: str) -> CallToolResult:
         film = await (await self._app.films()).status(film_id)
@@ -254,11 +256,11 @@ def status_words(video: "Video") -> str:
             f"{task} is still processing{finer}. Nothing is lost by waiting: call check_status with wait_seconds=45 "
             "again."
         )
-    size = f", {video.video_width}x{video.video_height}" if video.video_width and video.video_height else ""
+    facts = f", {words}" if (words := clip_words(video)) else ""
     if video.path:
-        return f"{task} is finished{size}. The video is at {video.path}"
+        return f"{task} is finished{facts}. The video is at {video.path}"
     return (
-        f'{task} is finished{size}. Next: download_video(task_id="{video.task_id}") saves it, or get_download_url for '
+        f'{task} is finished{facts}. Next: download_video(task_id="{video.task_id}") saves it, or get_download_url for '
         "a link."
     )
 
@@ -274,7 +276,7 @@ def _row_words(video: "Video") -> str:
     what = video.intent.prompt[:60] if video.intent else "submitted elsewhere"
     if video.intent and video.intent.shot:
         name = f"shot {video.intent.shot}, {name}"
-    where = f" -> {video.path}" if video.path else f" ({video.failure})" if video.failure else ""
+    where = f" -> {video.path} ({clip_words(video)})" if video.path else f" ({video.failure})" if video.failure else ""
     return f"- {iso(video.created_at)} {name}: {video.state}, {what}{where}"
 
 
