@@ -1,6 +1,7 @@
 """One small picture to look at: the frames side by side, and on the last one what the model will cut away."""
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,12 +31,13 @@ def draw_board(panels: Sequence[Panel]) -> bytes:
     drawn = [_picture(panel) for panel in panels]
     height = max(picture.height for picture in drawn)
     lines = max(len(panel.lines) for panel in panels)
-    width = sum(max(picture.width, _CELL[0] // 2) + _GAP for picture in drawn) + _GAP
-    board = Image.new("RGB", (width, height + 2 * _GAP + lines * _LINE), "white")
-    draw, font, left = ImageDraw.Draw(board), ImageFont.load_default(17), _GAP
-    for panel, picture in zip(panels, drawn, strict=True):
+    font, left = ImageFont.load_default(17), _GAP
+    widest = (max(map(font.getlength, panel.lines), default=0) for panel in panels)
+    rooms = [max(picture.width, min(math.ceil(line), _CELL[0])) for picture, line in zip(drawn, widest, strict=True)]
+    board = Image.new("RGB", (sum(rooms) + _GAP * (len(rooms) + 1), height + 2 * _GAP + lines * _LINE), "white")
+    draw = ImageDraw.Draw(board)
+    for panel, picture, room in zip(panels, drawn, rooms, strict=True):
         board.paste(picture, (left, _GAP + height - picture.height))
-        room = max(picture.width, _CELL[0] // 2)
         for number, line in enumerate(panel.lines):
             draw.text((left, height + 2 * _GAP + number * _LINE), _fitting(line, font, room), fill="black", font=font)
         left += room + _GAP

@@ -113,6 +113,13 @@ def starts(places: Sequence[float]) -> list[float]:
     return times
 
 
+def acting(cues: Sequence[tuple[float, Sequence[str]]], frames: int) -> list[tuple[str, ...]]:
+    """The names of the commands that act at each frame, as `journey` does; none before the first."""
+    begins = starts([place for place, _ in cues])
+    groups: list[tuple[str, ...]] = [(), *(tuple(names) for _, names in cues)]
+    return [groups[sum(begin <= frame / max(frames - 1, 1) for begin in begins)] for frame in range(frames)]
+
+
 def journey(cues: Sequence[tuple[float, Sequence[str]]], frames: int, seconds: float) -> list[View]:
     """The view at each frame; `cues` are the place in the prompt (0 to 1) and the English names that act together."""
     begins = starts([place for place, _ in cues])

@@ -71,16 +71,18 @@ def render_animatic(
     Both pictures carry the move, the first from rest and the last to rest, so the ends are the pictures themselves
     (cover-cropped to `size`, which must be even). A command acts from where it stands in a prompt of `prompt_length`
     characters until the next one. The picture is flat: a pan looks like a truck, a tilt like a pedestal.
+    A `caption` stands on all frames but the first and the last, with the commands that act at that moment.
     """
     frames = max(round(seconds * fps), 1)
     cues = [(move.at / max(prompt_length, 1), [command.english for command in move.commands]) for move in moves]
     shots = _shots(first, last, motion.journey(cues, frames, seconds), size)
-    strip = _caption_strip(caption, size)
+    acting = motion.acting(cues, frames)
+    strips = {names: _caption_strip(caption, names, size) for names in set(acting)}
 
     def draw(at: int) -> list[Image.Image]:
         planes = _blended(shots, at, frames)
-        if strip and 0 < at < frames - 1:
-            for plane, (color, mask, corner) in zip(planes, strip, strict=True):
+        if 0 < at < frames - 1:
+            for plane, (color, mask, corner) in zip(planes, strips[acting[at]], strict=False):
                 plane.paste(color, corner, mask)
         return planes
 
@@ -165,9 +167,14 @@ def _with_margins(picture: Image.Image, across: int, down: int) -> Image.Image:
 
 
 def _card(size: tuple[int, int]) -> Image.Image:
-    """A picture for a shot that has none: soft colours that show which way the camera goes."""
+    """A picture for a shot that has none: soft colours and a grid, which show which way the camera goes."""
     across, down = Image.linear_gradient("L").rotate(90), Image.linear_gradient("L")
-    return Image.merge("RGB", (across, down, Image.radial_gradient("L"))).resize(size, Image.Resampling.BICUBIC)
+    card = Image.merge("RGB", (across, down, Image.radial_gradient("L"))).resize(size, Image.Resampling.BICUBIC)
+    step, draw = min(size) / 6, ImageDraw.Draw(card)
+    for at in range(1, math.ceil(max(size) / step)):
+        draw.line((at * step, 0, at * step, size[1]), fill="white", width=2)
+        draw.line((0, at * step, size[0], at * step), fill="white", width=2)
+    return card
 
 
 def _planes(picture: Image.Image) -> list[Image.Image]:
@@ -194,15 +201,16 @@ def _blended(shots: list[_Shot], at: int, frames: int) -> list[Image.Image]:
     return [Image.blend(old, new, share) for old, new in zip(shots[0].draw(at), shots[1].draw(at), strict=True)]
 
 
-def _caption_strip(caption: str, size: tuple[int, int]) -> list[tuple[Image.Image, Image.Image, tuple[int, int]]]:
+def _caption_strip(
+    caption: str, names: Sequence[str], size: tuple[int, int]
+) -> list[tuple[Image.Image, Image.Image, tuple[int, int]]]:
     """For each plane what to paste, through which mask, and where. Pillow's own font draws Latin letters only."""
-    for command in camera.COMMANDS:
-        caption = caption.replace(command.text, command.english)
     text = " ".join(caption.encode("ascii", "ignore").decode().split())
     if not text:
         return []
+    text += f": {' + '.join(names)}" if names else ""
     width, height = size
-    strip = max(height // 32, 7) * 2
+    strip = max(min(size) // 24, 7) * 2
     font = ImageFont.load_default(strip * 0.66)
     text = text[: width // 2]
     while text and font.getlength(text) > width - strip:
@@ -388,7 +396,7 @@ def _spread(
 def _stamp(tile: Image.Image, text: str) -> None:
     """Write the time into the tile's upper left corner."""
     draw = ImageDraw.Draw(tile)
-    font = ImageFont.load_default(max(tile.height / 14, 10))
+    font = ImageFont.load_default(max(min(tile.size) / 14, 10))
     _, _, right, bottom = draw.textbbox((4, 3), text, font=font)
     draw.rectangle((0, 0, right + 4, bottom + 3), fill="black")
     draw.text((4, 3), text, fill="white", font=font)

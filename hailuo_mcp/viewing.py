@@ -97,7 +97,7 @@ class Viewer:
                     prompt_length=len(review.reading.prompt),
                     seconds=review.request.duration,
                     size=video.output_size(shape.size if shape else None, PREVIEW_SHORT_SIDE),
-                    caption=f"preview, not the video: {review.reading.prompt}",
+                    caption="preview",
                 )
                 facts = mp4.inspect(draft.path)
                 return draft.publish(), facts

@@ -261,6 +261,26 @@ def test_a_caption_stays_off_the_first_and_the_last_frame(tmp_path: Path, captio
         assert _difference(inside, plain.crop(bottom)) > 20
 
 
+def test_the_caption_names_what_the_camera_does_at_that_moment(tmp_path: Path) -> None:
+    plain = Image.new("RGB", SIZE, "#808080")
+    path = _render(
+        tmp_path / "a.mp4", "A lawn. [Truck left, Tilt up] and [Static shot]", first=plain, caption="preview"
+    )
+    none, both, both_later, static = (
+        video.read_frame(path, second).crop((0, SIZE[1] - 14, *SIZE))  # type: ignore[arg-type]
+        for second in (0.15, 0.45, 0.6, 0.9)
+    )
+    assert _difference(both, both_later) < 1
+    assert all(_difference(both, other) > 4 for other in (none, static))
+    assert motion.acting([(0.2, ["Truck left", "Tilt up"]), (0.5, ["Shake"])], 5) == [
+        (),
+        ("Truck left", "Tilt up"),
+        ("Shake",),
+        ("Shake",),
+        ("Shake",),
+    ]
+
+
 def test_a_portrait_video_stays_portrait(tmp_path: Path) -> None:
     path = _render(tmp_path / "a.mp4", "[Tilt up]", size=(144, 256), seconds=0.5, caption="x")
     assert video.read_frame(path, "last").size == (144, 256)
