@@ -22,6 +22,7 @@ FrameName = Literal["first_frame_image", "last_frame_image"]
 
 _PIECE_BYTES = 384 * 1024  # a multiple of 3, so that base64 pieces join; small enough to keep memory flat
 _SOURCE_CHARACTERS_MAX = 4096  # of a path or URL
+_NO_SOURCE = "is neither a path, an http(s) URL nor a data URL (data:image/jpeg;base64,...)"
 _BY_PATH = "save it and give its path instead: then it is mended"
 
 
@@ -115,7 +116,9 @@ def judge_source(
         if label == "data URL":
             file = _from_data_url(source.strip())
         elif len(source) > _SOURCE_CHARACTERS_MAX or "\x00" in source:
-            raise RequestRejected("is neither a path, an http(s) URL nor a data URL (data:image/jpeg;base64,...)")
+            raise RequestRejected(_NO_SOURCE)
+        elif "://" in source[:16] and not source.strip().lower().startswith("file:"):
+            raise RequestRejected(f"{source.strip()[:200]!r} {_NO_SOURCE}")
         else:
             file = open_file(source)
     except RequestRejected as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,9 @@ WHOLE_SECONDS = 30.0
 REDIRECTS_MAX = 4
 _AZURE = ipaddress.ip_address("168.63.129.16")  # a public address that only means a cloud's own machinery
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out for the public
+_STAND_INS = ipaddress.ip_network("198.18.0.0/15")  # what proxies that resolve names themselves give out instead
+_SIMULATED = "the API is simulated on this machine, so nothing outside is asked"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -27,7 +31,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 class Found:
     """What lies at a URL: its bytes, as far as they were wanted, and the size of the whole, where it is told.
 
-    `trouble` says why there are none; `private`: only this machine or its network can reach it.
+    `trouble` says why there are none; `private`: only this machine or its network can ever reach it.
     """
 
     data: bytes | None = None
@@ -41,7 +45,7 @@ class _Trouble(Exception):
 
 
 class _Private(_Trouble):
-    """The URL leads to an address that is not public."""
+    """The URL is of an address that is not public."""
 
 
 async def _look_up(host: str, port: int) -> list[str]:
@@ -82,7 +86,7 @@ class Remote:
         async with httpx.AsyncClient(verify=trust, timeout=HEAD_SECONDS, trust_env=not self._own_machine) as client:
             for _ in range(REDIRECTS_MAX + 1):
                 pinned = place.copy_with(host=await self._address(place), fragment=None)
-                extensions = {"sni_hostname": place.host}
+                extensions = {"sni_hostname": place.raw_host.decode("ascii")}
                 async with client.stream(
                     "GET", pinned, headers=_headers(place, most), extensions=extensions
                 ) as response:
@@ -96,27 +100,47 @@ class Remote:
 
     async def _address(self, place: httpx.URL) -> str:
         """Where to connect: every address of the host must be public, and the one judged is the one used."""
-        host = place.host
+        host = place.raw_host.decode("ascii")
         if place.scheme not in ("http", "https") or not host:
             raise _Trouble("it leads to what is no http(s) URL")
-        try:
-            addresses = [str(ipaddress.ip_address(host))]
-        except ValueError:
-            if self._own_machine and host != "localhost":
-                raise _Trouble("the API is simulated on this machine, so nothing outside is asked") from None
-            if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
-                addresses = ["127.0.0.1"]
-            else:
-                port = place.port or (443 if place.scheme == "https" else 80)
-                addresses = await self._resolve(host, port)
+        if address := _written_out(host):
+            if not self._may_be_asked(address):
+                raise _Private(f"{host} is an address of this machine or its network")
+            addresses = [address]
+        elif self._own_machine:
+            raise _Trouble(_SIMULATED)
+        else:
+            addresses = await self._resolve(host, place.port or (443 if place.scheme == "https" else 80))
+        for address in addresses:
+            if ipaddress.ip_address(address.partition("%")[0]) in _STAND_INS:
+                raise _Trouble(f"a proxy on this machine hides where {host} leads")
+            if not self._may_be_asked(address):
+                raise _Trouble(f"{host} leads to an address of this machine or its network, out of the API's reach")
         if not addresses:
             raise _Trouble(f"{host} has no address")
-        for address in addresses:
-            if not is_public(address) and not (self._own_machine and ipaddress.ip_address(address).is_loopback):
-                raise _Private(f"{host} is an address of this machine or its network")
-            if self._own_machine and is_public(address):
-                raise _Trouble("the API is simulated on this machine, so nothing outside is asked")
         return addresses[0]
+
+    def _may_be_asked(self, address: str) -> bool:
+        if not self._own_machine:
+            return is_public(address)
+        if is_public(address):
+            raise _Trouble(_SIMULATED)
+        return ipaddress.ip_address(address).is_loopback
+
+
+def _written_out(host: str) -> str | None:
+    """The address that a host itself says, in any way of writing it; None for a name that is to be looked up."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return "127.0.0.1"
+    if name.endswith((".local", ".internal")):
+        return "0.0.0.0"  # noqa: S104 - somewhere in this network, where nothing is to be asked
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        # 2130706433, 0x7f.1 and 0177.0.0.1 are 127.0.0.1, too.
+        looks_like_one = re.fullmatch(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+)){0,3}\.?", name)
+        return socket.inet_ntoa(socket.inet_aton(name)) if looks_like_one else None
 
 
 def is_public(text: str) -> bool:
@@ -128,6 +152,8 @@ def is_public(text: str) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if address not in _GLOBAL:
+            return False
     return address.is_global and not address.is_multicast and address != _AZURE
 
 

@@ -24,7 +24,7 @@ from hailuo_mcp.frames import (
     judge_source,
     judge_url,
 )
-from hailuo_mcp.remote import Found, Remote
+from hailuo_mcp.remote import Remote
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, request_problems
 from hailuo_mcp.stills import Stills, is_reference
 
@@ -151,8 +151,12 @@ class Reviewer:
         if not judged.frame:
             return judged
         found = await (self._remote.whole(url) if show else self._remote.head(url))
+        if found.private:
+            trouble = f"cannot be reached by the API, as {found.trouble}; give the picture's path instead"
+            return replace(judged, frame=None, problems=(f"{name}: {url} {trouble}",))
         if found.data is None:
-            return replace(judged, frame=replace(judged.frame, warnings=(_unchecked(name, url, found),)))
+            trouble = f"could not be checked: {found.trouble}; the API will try to read it by itself"
+            return replace(judged, frame=replace(judged.frame, warnings=(f"{name}: {url} {trouble}",)))
         judged = await asyncio.to_thread(judge_url, name, url, found.data, found.size)
         if show and judged.frame:
             image = await asyncio.to_thread(mending.glimpse, url, io.BytesIO(found.data), show)
@@ -187,9 +191,3 @@ async def _in_thread(judge: Callable[[], Judged]) -> Judged:
 def _close(judged: Judged) -> None:
     if judged.frame:
         judged.frame.close()
-
-
-def _unchecked(name: FrameName, url: str, found: Found) -> str:
-    if found.private:
-        return f"{name}: {url} cannot be reached by the API, as {found.trouble}; give the picture's path instead"
-    return f"{name}: {url} could not be checked: {found.trouble}; the API will read it by itself"

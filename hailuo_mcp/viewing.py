@@ -3,7 +3,7 @@
 import asyncio
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +77,8 @@ class Viewer:
         with ExitStack() as opened:
             review = await self._reviewer.review(request, opened, show=PREVIEW_SHORT_SIDE, whole_urls=True)
         review.submission()
+        missing = (f"{judged.name}: is not in the sketch" for judged in review.judged if judged.image is None)
+        review = replace(review, warnings=(*review.warnings, *missing))
         async with self._drawing:
             path, facts = await asyncio.to_thread(self._sketch, review)
             _, sheet, seconds = await asyncio.to_thread(_look_at, path, PREVIEW_TILES)

@@ -146,6 +146,7 @@ def test_a_data_url_is_judged_like_a_file() -> None:
         ("data:image/png;base64,####", "damaged"),
         ("data:image/png,abc", "must look like"),
         ("/9j/4AAQSkZJRg" * 400, "neither a path"),
+        ("ftp://example.com/a.jpg", "neither a path, an http"),
     ],
 )
 def test_what_is_no_source_is_said(source: str, words: str) -> None:

@@ -105,16 +105,80 @@ async def test_no_redirect_leads_to_where_it_should_not(to: str, private: bool) 
     assert found.trouble
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://localhost:1/", "http://[::1]/", "http://router.local/"])
-async def test_this_machine_is_private_unless_the_api_is_simulated_on_it(url: str) -> None:
-    assert (await Remote().head(url)).private
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost:1",
+        "LOCALHOST.",
+        "me.localhost",
+        "router.local",
+        "metadata.google.internal",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::127.0.0.1]",
+        "[::ffff:a9fe:a9fe]",
+        "[64:ff9b::10.0.0.1]",
+        "[fe80::1]",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "017700000001",
+        "127.1",
+        "3232235777:80",
+        "100.100.100.200",
+        "168.63.129.16",
+    ],
+)
+async def test_this_machine_and_its_network_are_out_of_reach_however_they_are_written(host: str) -> None:
+    found = await Remote(resolve=names("93.184.215.14")).head(f"http://{host}/a.jpg")  # type: ignore[arg-type]
+    assert found.private
+    assert "is an address of this machine or its network" in found.trouble
 
 
 async def test_every_address_of_a_host_must_be_public() -> None:
     for addresses in (("10.0.0.1",), ("93.184.215.14", "127.0.0.1"), ("2606:2800:21f::1", "169.254.169.254")):
-        found = await Remote(resolve=names(*addresses)).head("http://rebinding.example/")  # type: ignore[arg-type]
-        assert found.private
+        found = await Remote(resolve=names(*addresses)).head("http://nas.example/")  # type: ignore[arg-type]
+        assert found.data is None
+        assert "nas.example leads to an address of this machine or its network" in found.trouble
+    found = await Remote(resolve=names("198.18.0.9")).head("http://far.example/")  # type: ignore[arg-type]
+    assert found.trouble == "a proxy on this machine hides where far.example leads"
     assert "no address" in (await Remote(resolve=names()).head("http://none.example/")).trouble  # type: ignore[arg-type]
+
+
+async def test_the_address_that_was_judged_is_the_one_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "is_public", lambda address: address == "127.0.0.1")
+    answers = [["127.0.0.1"], ["10.0.0.1"]]
+
+    async def rebind(host: str, port: int) -> list[str]:
+        return answers.pop(0)
+
+    async with web() as served:
+        served.serve("/a.jpg", b"picture")
+        port = served.url.rpartition(":")[2]
+        edge = Remote(resolve=rebind)
+        assert (await edge.head(f"http://rebinding.example:{port}/a.jpg")).data == b"picture"
+        assert answers == [["10.0.0.1"]]
+        assert f"host: rebinding.example:{port}" in served.requests[0].lower()
+        assert (await edge.head(f"http://rebinding.example:{port}/a.jpg")).data is None
+        assert len(served.requests) == 1
+
+
+async def test_a_redirect_is_judged_like_the_first_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "is_public", lambda address: address == "127.0.0.1")
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return {"near.example": ["127.0.0.1"], "inside.example": ["127.0.0.1", "10.0.0.1"]}[host]
+
+    async with web() as served:
+        port = served.url.rpartition(":")[2]
+        served.serve("/a.jpg", b"picture")
+        for to in (f"http://inside.example:{port}/a.jpg", f"http://2130706434:{port}/a.jpg", "http://[::1]/a.jpg"):
+            served.redirect("/r", to)
+            served.requests.clear()
+            found = await Remote(resolve=resolve).head(f"http://near.example:{port}/r")
+            assert (found.data, len(served.requests)) == (None, 1)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +198,9 @@ async def test_every_address_of_a_host_must_be_public() -> None:
         ("::ffff:127.0.0.1", False),
         ("fe80::1%eth0", False),
         ("64:ff9b::a9fe:a9fe", False),
+        ("::7f00:1", False),
+        ("fec0::1", False),
+        ("198.18.0.1", False),
         ("2002:7f00:1::", False),
     ],
 )
@@ -185,10 +252,31 @@ async def test_a_url_that_cannot_be_checked_is_a_warning(tmp_path: Path) -> None
         for url, words in (
             (f"{served.url}/none.jpg", "could not be checked: its server answered with HTTP 404"),
             ("https://example.com/a.jpg", "could not be checked: the API is simulated on this machine"),
-            ("http://192.168.1.5/a.jpg", "cannot be reached by the API"),
         ):
             made = await w.do("generate_video", prompt="x", first_frame_image=url)
             assert words in made["warnings"][0]
+
+
+async def test_a_url_that_the_api_cannot_reach_is_not_paid_for(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        for host in ("192.168.1.5", "nas.local", "[fd00::1]", "0xa9fea9fe"):
+            arguments = {"prompt": "x", "first_frame_image": f"http://{host}/a.jpg"}
+            for tool in ("generate_video", "preview_video"):
+                said = await w.fail(tool, **arguments)
+                assert f"first_frame_image: http://{host}/a.jpg cannot be reached by the API" in said
+                assert "give the picture's path instead" in said
+            checked = await w.do("check_frames", **arguments)
+            assert not checked["ok"]
+            assert "cannot be reached by the API" in checked["problems"][0]
+        assert w.simulator.requests == []
+
+
+async def test_a_preview_tells_which_picture_it_lacks(tmp_path: Path) -> None:
+    async with web() as served, world(tmp_path) as w:
+        lost = f"{served.url}/none.jpg"
+        made = await w.do("preview_video", prompt="x", first_frame_image=lost, last_frame_image=w.picture())
+        assert "could not be checked" in made["warnings"][0]
+        assert made["warnings"][1] == "first_frame_image: is not in the sketch"
 
 
 async def test_a_preview_fetches_the_pictures_that_it_draws(tmp_path: Path) -> None:
