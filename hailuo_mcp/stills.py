@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 from hailuo_mcp import files
 from hailuo_mcp.collector import Collector
-from hailuo_mcp.errors import NotReady, RequestRejected
+from hailuo_mcp.errors import DownloadFailed, NotReady, RequestRejected
 from hailuo_mcp.journal import Video
 
 PATIENCE_SECONDS = 40.0  # for a download, below the 60 s after which many hosts give up on a call
@@ -60,10 +60,13 @@ class Stills:
 
     async def png(self, clip: str, moment: str) -> bytes:
         """A frame of a clip as PNG: the `first`, the `last`, or the one at that second, such as `2.5`."""
-        if moment not in ("first", "last") and not _SECONDS.fullmatch(moment):
-            raise RequestRejected(f"{moment[:80]!r} is no second of a video; write it like 2.5")
+        check_moment(moment)
         path, _ = await self.file(clip)
         return await asyncio.to_thread(_extract, path, moment)
+
+    async def save(self, path: Path, moment: str) -> Path:
+        """That frame of the clip at `path` as a PNG file in the output folder, made once."""
+        return await asyncio.to_thread(_save, path, moment, self._output_dir)
 
     async def of(self, reference: str) -> bytes:
         """The frame that a `hailuo://videos/...` reference means, as PNG; raises RequestRejected for another one."""
@@ -75,6 +78,29 @@ class Stills:
             )
         clip, end, second = match.groups()
         return await self.png(unquote(clip), end or second)
+
+
+def check_moment(moment: str) -> None:
+    """Raises RequestRejected for what means no frame of a video."""
+    if moment not in ("first", "last") and not _SECONDS.fullmatch(moment):
+        raise RequestRejected(f"{moment[:80]!r} is no second of a video; write it like 2.5")
+
+
+def _save(path: Path, moment: str, folder: Path) -> Path:
+    data = _extract(path, moment)
+    name = f"{path.stem}-{f'{moment}-frame' if moment in ('first', 'last') else f'at-{moment}s'}.png"
+    made = folder / name
+    try:
+        if made.is_file() and made.read_bytes() == data:
+            return made
+        with files.draft(folder, name) as draft:
+            draft.path.write_bytes(data)
+            return draft.publish()
+    except OSError as error:
+        raise DownloadFailed(
+            f"The frame could not be saved in {folder}: {error.strerror or error}. Set HAILUO_OUTPUT_DIR to a folder "
+            "that can be written."
+        ) from error
 
 
 def _extract(path: Path, moment: str) -> bytes:

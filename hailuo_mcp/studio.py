@@ -232,9 +232,9 @@ class Studio:
         """A sketch of the shot as MP4, drawn on this machine; free."""
         return await self._viewer.preview(request)
 
-    async def view(self, clip: str, frames: int) -> View:
-        """A look at a finished clip, named by its task_id or its file in the output folder."""
-        return await self._viewer.view(clip, frames)
+    async def view(self, clip: str, frames: int, moment: str | None = None) -> View:
+        """A look at a finished clip, named by its task_id or its file in the output folder; a moment is saved as PNG."""
+        return await self._viewer.view(clip, frames, moment)
 
     async def still(self, task_id: str, moment: str) -> bytes:
         """A frame of a finished video as PNG: the `first`, the `last`, or the one at that second."""

@@ -12,7 +12,7 @@ from hailuo_mcp.errors import DownloadFailed, RequestRejected
 from hailuo_mcp.frames import Crop, FrameName, Judged
 from hailuo_mcp.journal import Video
 from hailuo_mcp.review import Request, Review, Reviewer
-from hailuo_mcp.stills import Stills
+from hailuo_mcp.stills import Stills, check_moment
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,7 +42,7 @@ class Preview:
 @dataclass(frozen=True, slots=True)
 class View:
     """A clip at `path`, a picture of its course, and how close its ends are to what was asked for: 1 the same, 0 like
-    unrelated pictures; `notes` say why an end is not compared."""
+    unrelated pictures; `notes` say why an end is not compared. `frame` is a PNG of the moment that was wanted."""
 
     path: Path
     video: Video | None
@@ -51,6 +51,7 @@ class View:
     seconds: list[float]
     likeness: dict[FrameName, float]
     notes: list[str]
+    frame: Path | None
 
 
 class Viewer:
@@ -109,13 +110,19 @@ class Viewer:
                 "HAILUO_OUTPUT_DIR to a folder that can be written."
             ) from error
 
-    async def view(self, clip: str, frames: int) -> View:
-        """A clip, named by its task_id or by its file in the output folder; raises NotReady or RequestRejected."""
+    async def view(self, clip: str, frames: int, moment: str | None = None) -> View:
+        """A clip, named by its task_id or by its file in the output folder; `moment` is saved as a picture of its own.
+
+        Raises NotReady or RequestRejected.
+        """
+        if moment:
+            check_moment(moment)
         path, video = await self._stills.file(clip)
         async with self._drawing:
             facts, sheet, seconds = await asyncio.to_thread(_look_at, path, frames)
         likeness, notes = await self._compared(path, video)
-        return View(path, video, facts, sheet, seconds, likeness, notes)
+        frame = await self._stills.save(path, moment) if moment else None
+        return View(path, video, facts, sheet, seconds, likeness, notes, frame)
 
     async def _compared(self, path: Path, video: Video | None) -> tuple[dict[FrameName, float], list[str]]:
         """How close the clip's ends are to the frames that were asked for, where those can still be read."""

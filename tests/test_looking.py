@@ -235,6 +235,38 @@ async def test_a_look_at_a_finished_video_brings_it_home_and_compares_its_ends(t
         assert f"hailuo://videos/{task_id}/last-frame" in text(result)
 
 
+async def test_a_frame_of_a_clip_can_be_saved_as_a_picture_of_its_own(tmp_path: Path) -> None:
+    time = Time()
+    large = Simulator(
+        keys=(KEY,), generation_seconds=30, short_side=360, clock=time.clock, folder=tmp_path / "simulator"
+    )
+    async with large, play(tmp_path, large, time, allowed_dirs=(tmp_path / "elsewhere",)) as w:
+        task_id = await finished(w)
+        for moment, name in (
+            ("last", "last-frame"),
+            ("first-frame", "first-frame"),
+            (2.5, "at-2.5s"),
+            ("3 s", "at-3s"),
+        ):
+            result = await w.call("view_video", task_id=task_id, save_frame=moment)
+            path = w.settings.output_dir / f"hailuo-{task_id}-{name}.png"
+            assert (result.structured_content or {})["frame_path"] == str(path)
+            assert str(path) in text(result)
+            links = [block for block in result.content if isinstance(block, ResourceLink)]
+            assert (links[1].uri, links[1].mime_type) == (path.as_uri(), "image/png")
+        last = w.settings.output_dir / f"hailuo-{task_id}-last-frame.png"
+        assert last.read_bytes() == await still(w, f"hailuo://videos/{task_id}/last-frame")
+        again = await w.do("view_video", task_id=task_id, save_frame="last")
+        assert again["frame_path"] == str(last)
+        assert (await w.do("view_video", task_id=task_id))["frame_path"] is None
+        made = await w.do("generate_video", prompt="on", first_frame_image=str(last))
+        assert made["warnings"] == []
+        last.write_bytes(b"a picture of somebody else")
+        other = await w.do("view_video", task_id=task_id, save_frame="last")
+        assert Path(other["frame_path"]).name == f"hailuo-{task_id}-last-frame-2.png"
+        assert "is no second of a video" in await w.fail("view_video", task_id=task_id, save_frame="middle")
+
+
 async def test_what_was_asked_for_is_only_compared_while_it_is_the_same(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         first, last = w.picture("first.jpg"), w.picture("last.jpg", colour="teal")

@@ -38,6 +38,12 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _moment(value: Any) -> Any:
+    """A second may come as a number, an end of the clip as its resource calls it."""
+    text = str(value) if isinstance(value, float) else _text(value)
+    return text.strip().lower().removesuffix("-frame").removesuffix("s").strip() if isinstance(text, str) else text
+
+
 def _number(value: Any) -> Any:
     """Models write 6 as "6" or 6.0."""
     if isinstance(value, str) and value.strip().removesuffix("s").isdigit():
@@ -97,6 +103,9 @@ Clip = Annotated[
     Field(description="task_id, or an MP4's name in the output folder"),
     BeforeValidator(_text),
     AfterValidator(_required),
+]
+Moment = Annotated[
+    str, Field(description="Also save a frame as PNG: last, first or a second"), BeforeValidator(_moment)
 ]
 Tiles = Annotated[int, Field(ge=1, le=25), BeforeValidator(_number)]
 Keyframes = Annotated[
@@ -218,6 +227,7 @@ class Viewed(BaseModel):
     shown_at: list[float]
     first_frame_likeness: float | None
     last_frame_likeness: float | None
+    frame_path: str | None
     notes: list[str]
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mcp_types import CallToolResult
 
 from hailuo_mcp.app import App
+from hailuo_mcp.errors import RequestRejected
 from hailuo_mcp.film_script import is_film
 from hailuo_mcp.film_words import film_words
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION
@@ -16,6 +17,7 @@ from hailuo_mcp.surface.contract import (
     LastFrame,
     MaybePrompt,
     Mend,
+    Moment,
     Previewed,
     Prompt,
     Quality,
@@ -25,7 +27,7 @@ from hailuo_mcp.surface.contract import (
     Viewed,
     answer,
 )
-from hailuo_mcp.surface.media import film_links, picture, video_link
+from hailuo_mcp.surface.media import film_links, picture, picture_link, video_link
 
 if TYPE_CHECKING:
     from hailuo_mcp.frames import Judged
@@ -120,12 +122,16 @@ class LookingTools:
         ]
         return answer("\n".join(lines), result, video_link(preview.path, preview.facts.bytes), picture(preview.sheet))
 
-    async def view_video(self, task_id: Clip, frames: Tiles = 9) -> Annotated[CallToolResult, Viewed]:
+    async def view_video(
+        self, task_id: Clip, frames: Tiles = 9, save_frame: Moment = ""
+    ) -> Annotated[CallToolResult, Viewed]:
         """Look at a finished video: frames with their seconds, and how like its ends are to the pictures asked for."""
         if is_film(task_id.strip()):
+            if save_frame:
+                raise RequestRejected("save_frame: give the task_id of a shot, or the name of the film's file")
             return await self._view_film(task_id.strip())
         studio = await self._app.studio()
-        view = await studio.view(task_id.strip(), frames)
+        view = await studio.view(task_id.strip(), frames, save_frame or None)
         facts = view.facts
         result = Viewed(
             task_id=view.video.task_id if view.video else None,
@@ -138,9 +144,11 @@ class LookingTools:
             shown_at=view.seconds,
             first_frame_likeness=view.likeness.get("first_frame_image"),
             last_frame_likeness=view.likeness.get("last_frame_image"),
+            frame_path=view.frame and str(view.frame),
             notes=view.notes,
         )
-        return answer(_view_words(view), result, picture(view.sheet), video_link(view.path, facts.bytes))
+        links = [video_link(view.path, facts.bytes), *([picture_link(view.frame)] if view.frame else [])]
+        return answer(_view_words(view), result, picture(view.sheet), *links)
 
     async def _view_film(self, film_id: str) -> CallToolResult:
         film, sheet = await (await self._app.films()).look(film_id)
@@ -219,6 +227,8 @@ def _view_words(view: "View") -> str:
         *(f"The clip {_ENDS[name]} {value:.2f} like {name} (1 the same, 0 unrelated)." for name, value in likeness),
         *(f"Note: {note}" for note in view.notes),
     ]
+    if view.frame:
+        lines.append(f"The frame is saved as {view.frame}, and can be given as a frame by that path.")
     lines.append(f'To go on from its end: first_frame_image="{last_frame(task_id or view.path.name)}"')
     return "\n".join(lines)
 

@@ -20,6 +20,11 @@ def video_link(path: Path, size: int | None) -> ResourceLink:
     return ResourceLink(type="resource_link", uri=path.as_uri(), name=path.name, mime_type="video/mp4", size=size)
 
 
+def picture_link(path: Path) -> ResourceLink:
+    """A picture's file."""
+    return ResourceLink(type="resource_link", uri=path.as_uri(), name=path.name, mime_type="image/png")
+
+
 def film_links(film: "Film") -> list[ResourceLink]:
     """The film's file, once it is joined."""
     record = film.record
