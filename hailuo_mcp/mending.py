@@ -16,7 +16,7 @@ PNG_BYTES_MAX = 4_000_000  # what is mended and larger as PNG becomes a JPEG
 JPEG_QUALITY = 92
 _STRIP_PIXELS = 1_000_000  # converted at a time, so that memory holds one whole copy at most
 _REDUCING_GAP = 1.5  # how much larger than wanted a picture is before the last, careful step
-_LOSSLESS = ("PNG", "GIF", "BMP", "TIFF", "PPM")
+_LOSSLESS = ("PNG", "GIF", "BMP", "TIFF")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

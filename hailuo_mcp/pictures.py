@@ -26,8 +26,8 @@ JPEG_PIXELS_MAX = 220_000_000  # of a baseline JPEG, which can be unpacked at an
 FILE_BYTES_MAX = 200_000_000
 _DECODE_PIXELS_MAX = 4_000_000  # decoded to find damage; larger ones are judged by their structure
 _ORIENTATION = 0x0112
-_PLUGINS = ("Avif", "Bmp", "Gif", "Jpeg", "Jpeg2K", "Mpo", "Png", "Ppm", "Tiff", "WebP")
-_READABLE = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM")
+_PLUGINS = ("Avif", "Bmp", "Gif", "Jpeg", "Jpeg2K", "Mpo", "Png", "Tiff", "WebP")
+_READABLE = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JPEG2000")
 _NAMES = {"WEBP": "WebP", "HEIF": "HEIC", "MPO": "JPEG", "DIB": "BMP", "JPEG2000": "JPEG 2000"}
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "F")  # modes of more than 8 bits
 BROKEN = (
@@ -125,21 +125,22 @@ def _faults(label: str, picture: Image.Image, facts: Facts, orientation: int, wh
     if not native:
         faults.append(
             Fault(
-                f"{label} is a {facts.name} by content; {one_line(FRAME_FORMATS)} is needed",
+                f"{label} is {_article(facts.name)} by content; {one_line(FRAME_FORMATS)} is needed",
                 f"converted from {facts.name}",
                 fatal=True,
             )
         )
     if whole and getattr(picture, "is_animated", False) and picture.format != "MPO":
-        faults.append(Fault(f"{label} is animated; a still picture is needed", "reduced to its first picture", True))
-    if orientation > 1:
+        several = "has several pages" if facts.format == "TIFF" else "is animated"
+        faults.append(Fault(f"{label} {several}; a still picture is needed", "reduced to its first picture", True))
+    if orientation > 1 or (facts.format == "TIFF" and picture.getexif().get(_ORIENTATION, 1) != 1):
         faults.append(
             Fault(f"{label} is stored turned, with a note to turn it back that the API may ignore", "turned upright")
         )
     if picture.mode in ("CMYK", "LAB"):
         faults.append(Fault(f"{label} is in {picture.mode}, the colours of print", "converted to RGB"))
-    if picture.mode in DEEP_MODES:
-        faults.append(Fault(f"{label} has more than 8 bits for a gray pixel", "brought to 8 bits"))
+    if picture.mode in DEEP_MODES or (native and any(";16" in str(tile.args) for tile in getattr(picture, "tile", ()))):
+        faults.append(Fault(f"{label} has more than 8 bits for a colour", "brought to 8 bits"))
     if facts.bytes >= FRAME_BYTES_BELOW:
         allowed = f"{FRAME_BYTES_BELOW / 1e6:.0f} MB"
         faults.append(
@@ -167,7 +168,10 @@ def _too_large(label: str, facts: Facts) -> list[Fault]:
 def _kind(head: bytes) -> str:
     text, brand = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower(), head[8:12] if head[4:8] == b"ftyp" else b""
     if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
-        return "a HEIC photo, which needs the package pillow-heif (or export it as JPEG)"
+        needs = "is damaged" if "HEIF" in formats() else "needs the package pillow-heif (or export it as JPEG)"
+        return f"a HEIC photo, which {needs}"
+    if brand in (b"avif", b"avis"):
+        return "an AVIF picture, which is damaged"
     if brand:
         return "a video, not a picture (view_video shows how to take a frame of one)"
     if b"<svg" in text:
@@ -177,6 +181,10 @@ def _kind(head: bytes) -> str:
     if head.startswith((b"%PDF", b"%!PS")):
         return "a document, not a picture"
     return "not a picture that can be read"
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
 def orientation_of(picture: Image.Image) -> int:

@@ -233,7 +233,7 @@ class Studio:
         return await self._viewer.preview(request)
 
     async def view(self, clip: str, frames: int, moment: str | None = None) -> View:
-        """A look at a finished clip, named by its task_id or its file in the output folder; a moment is saved as PNG."""
+        """A look at a finished clip, named by its task_id or its file in the output folder; saves a moment as PNG."""
         return await self._viewer.view(clip, frames, moment)
 
     async def still(self, task_id: str, moment: str) -> bytes:
