@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 from functools import cache
@@ -48,6 +49,7 @@ BROKEN = (
 )
 
 Image.MAX_IMAGE_PIXELS = JPEG_PIXELS_MAX
+warnings.simplefilter("error", Image.DecompressionBombWarning)  # up to twice that Pillow would go on
 
 
 @dataclass(frozen=True, slots=True)

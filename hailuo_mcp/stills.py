@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from hailuo_mcp import files
+from hailuo_mcp import files, mp4
 from hailuo_mcp.collector import Collector
 from hailuo_mcp.errors import DownloadFailed, NotReady, RequestRejected
 from hailuo_mcp.journal import Video
@@ -107,6 +107,7 @@ def _extract(path: Path, moment: str) -> bytes:
     from hailuo_mcp import video  # late: loading FFmpeg takes a moment
 
     try:
+        mp4.inspect(path)  # of a file that was cut off, the last picture that is left would pass for the last one
         return video.extract_png(path, "first" if moment == "first" else "last" if moment == "last" else float(moment))
-    except (video.Unreadable, OSError) as error:
+    except (mp4.NotAVideo, video.Unreadable, OSError) as error:
         raise RequestRejected(f"{path} cannot be read as a video: {error}") from error

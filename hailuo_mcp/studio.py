@@ -222,7 +222,8 @@ class Studio:
             if tell and (video := await self._journal.find(task_id)):
                 await tell(self._clock() - start, video)
         home.cancel()  # only this caller's wait; the download itself is shared
-        return await self._journal.find(task_id) or await self._collector.look(task_id)
+        video = await self._journal.find(task_id) or await self._collector.look(task_id)
+        return replace(video, path=None)  # the record may still tell of a file that is gone
 
     async def check(self, request: Request) -> tuple[Review, bytes | None]:
         """Everything that can be said of a request before it is paid for, and a JPEG of its frames; free."""

@@ -3,7 +3,7 @@
 import io
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ _BT709 = 1  # the number of BT.709 as colour space, primaries and transfer in H.
 _UNTAGGED = 2
 EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # halves the error
 _LIMITED = 1  # the range 16 to 235
+_DECODED_PIXELS_MAX = 3_000_000_000  # 12 s of work: in clips that have more, single frames are sought
 _UNRELATED = 100.0  # levels of 255, brightness and colours added: the least that unrelated photographs differ by
 
 
@@ -265,13 +266,7 @@ def read_frame(path: Path, which: Which | float) -> Image.Image:
     with opened(path) as (container, stream):
         if which == "first" or (which != "last" and not which > 0):
             return _image(next(container.decode(stream)))
-        until = math.inf if which == "last" else float(which)
-        _seek(container, stream, until)
-        shown = None
-        for frame in container.decode(stream):
-            if shown and _second(frame, stream) > until + 1e-6:
-                break
-            shown = frame
+        shown = _shown_at(container, stream, math.inf if which == "last" else float(which))
         if shown is None:
             raise Unreadable(path, "cannot be read as a video: no picture can be decoded.")
         return _image(shown)
@@ -360,6 +355,17 @@ def _seek(container: InputContainer, stream: VideoStream, second: float) -> None
     container.seek(begin + offset, stream=stream)
 
 
+def _shown_at(container: InputContainer, stream: VideoStream, second: float) -> av.VideoFrame | None:
+    """The frame that is shown at that second, the last one if the second is behind the end."""
+    _seek(container, stream, second)
+    shown = None
+    for frame in container.decode(stream):
+        if shown and _second(frame, stream) > second + 1e-6:
+            break
+        shown = frame
+    return shown
+
+
 def _second(frame: av.VideoFrame, stream: VideoStream) -> float:
     return float(((frame.pts or 0) - (stream.start_time or 0)) * (stream.time_base or 0))
 
@@ -385,8 +391,14 @@ def _spread(
 ) -> Iterator[tuple[float, Image.Image]]:
     total = stream.frames
     count = max(min(wanted, total), 1)
-    indices = {round(i * (total - 1) / max(count - 1, 1)) for i in range(count)}
-    for index, frame in enumerate(container.decode(stream)):
+    indices = sorted({round(i * (total - 1) / max(count - 1, 1)) for i in range(count)})
+    frames: Iterable[tuple[int, av.VideoFrame]] = enumerate(container.decode(stream))
+    if total * stream.width * stream.height > _DECODED_PIXELS_MAX:
+        length = float((stream.duration or 0) * (stream.time_base or 0))
+        seconds = (math.inf if at == total - 1 else at * length / total for at in indices)
+        found = (_shown_at(container, stream, second) for second in seconds)
+        frames = zip(indices, filter(None, found), strict=False)
+    for index, frame in frames:
         if frame.is_corrupt:
             raise Unreadable(f"{Path(container.name).name} is damaged: its picture at {_second(frame, stream):.1f} s.")
         if index in indices:

@@ -250,7 +250,7 @@ async def test_a_frame_of_a_clip_can_be_saved_as_a_picture_of_its_own(tmp_path: 
         ):
             result = await w.call("view_video", task_id=task_id, save_frame=moment)
             path = w.settings.output_dir / f"hailuo-{task_id}-{name}.png"
-            assert (result.structured_content or {})["frame_path"] == str(path)
+            assert (result.structured_content or {}).get("frame_path") == str(path), text(result)
             assert str(path) in text(result)
             links = [block for block in result.content if isinstance(block, ResourceLink)]
             assert (links[1].uri, links[1].mime_type) == (path.as_uri(), "image/png")
@@ -304,6 +304,20 @@ async def test_what_is_no_video_cannot_be_looked_at(tmp_path: Path, name: str, w
         (tmp_path / "first.mp4").write_bytes(b"x")
         (w.settings.output_dir / "text.mp4").write_text("ffconcat version 1.0\nfile 'other.mp4'\n")
         assert words in await w.fail("view_video", task_id=name)
+
+
+async def test_what_only_has_the_name_of_a_video_is_never_shown_as_one(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        path = Path((await w.do("preview_video", prompt="x", first_frame_image=w.picture()))["path"])
+        data = path.read_bytes()
+        contents = [data[: len(data) * tenth // 10] for tenth in range(10)]
+        contents += [b"<html>busy</html>", f"ffconcat version 1.0\nfile '{path}'\n".encode()]
+        contents.append(Path(w.picture("a.png")).read_bytes())
+        for content in contents:
+            path.with_name("other.mp4").write_bytes(content)
+            assert "is not a whole MP4 video" in await w.fail("view_video", task_id="other.mp4")
+            with pytest.raises(MCPError):
+                await still(w, "hailuo://videos/other.mp4/last-frame")
 
 
 async def test_a_damaged_video_is_not_shown_as_if_it_were_whole(tmp_path: Path) -> None:

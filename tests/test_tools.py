@@ -270,7 +270,21 @@ async def test_an_expired_link_is_asked_for_anew(tmp_path: Path) -> None:
         assert w.calls("retrieve") == 2
 
 
-@pytest.mark.parametrize("body", ["<html>sorry</html>", "", "ftyp" * 100])
+async def test_a_cut_video_is_not_saved_wherever_it_is_cut(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        task_id = (await w.do("generate_video", prompt="x"))["task_id"]
+        await w.finish(task_id)
+        path = Path((await w.do("download_video", task_id=task_id))["path"])
+        whole = path.read_bytes()
+        path.unlink()
+        for tenth in range(10):
+            cut = Fault(status=200, body=whole[: len(whole) * tenth // 10], content_type="video/mp4")
+            w.simulator.faults.download += [cut] * 5
+            assert "could not be downloaded" in await w.fail("download_video", task_id=task_id)
+            assert list(w.settings.output_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("body", ["<html>sorry</html>", "", "ftyp" * 100, "ffconcat version 1.0\nfile 'a.mp4'\n"])
 async def test_what_is_no_video_is_not_saved(tmp_path: Path, body: str) -> None:
     async with world(tmp_path) as w:
         task_id = (await w.do("generate_video", prompt="x"))["task_id"]

@@ -332,6 +332,14 @@ def test_a_contact_sheet_spans_the_video(counted: Path) -> None:
     assert [_number(tile) for tile in middles[:5]] == pytest.approx([0, 12, 24, 35, 47], abs=1)
 
 
+def test_in_a_long_clip_the_frames_are_sought_and_are_the_same(counted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for wanted in (1, 5, 9, 25, 48):
+        sheet, seconds = video.contact_sheet(counted, wanted)
+        with monkeypatch.context() as patched:
+            patched.setattr(video, "_DECODED_PIXELS_MAX", 0)
+            assert video.contact_sheet(counted, wanted) == (sheet, seconds)
+
+
 def test_a_contact_sheet_keeps_to_its_bounds(tmp_path: Path) -> None:
     noise = Image.merge("RGB", [Image.effect_noise((320, 180), 120)] * 3)
     path = _render(tmp_path / "a.mp4", first=noise, size=(320, 180), seconds=0.5)
