@@ -400,7 +400,7 @@ def _spread(
         frames = zip(indices, filter(None, found), strict=False)
     for index, frame in frames:
         if frame.is_corrupt:
-            raise Unreadable(f"{Path(container.name).name} is damaged: its picture at {_second(frame, stream):.1f} s.")
+            raise Unreadable(Path(container.name), f"is damaged: its picture at {_second(frame, stream):.1f} s.")
         if index in indices:
             yield round(_second(frame, stream), 3), _image(frame, size)
 

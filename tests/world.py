@@ -3,7 +3,8 @@
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,20 @@ SETTLE_SECONDS = 0.02  # real time that a call gets for real input and output be
 ANSWER_SECONDS = 5.0  # real time that the simulated API gets for an answer meanwhile
 
 
+class Threads(ThreadPoolExecutor):
+    """The loop's threads, which tell how much they have to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        work = super().submit(fn, *args, **kwargs)
+        self.busy.add(work)
+        work.add_done_callback(self.busy.discard)
+        return work
+
+
 class Time:
     """A clock that moves only when it is told to, or when nothing is left to do but sleep."""
 
@@ -31,6 +46,7 @@ class Time:
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self.simulator: Simulator | None = None
+        self.threads: Threads | None = None
 
     def clock(self) -> float:
         return self.now
@@ -61,10 +77,13 @@ class Time:
 
     async def _settled(self) -> None:
         """On a busy machine threads and answers take long: time must not run away from them."""
+        if self.threads is None:
+            self.threads = Threads()
+            asyncio.get_running_loop().set_default_executor(self.threads)
         for _ in range(2):
             await asyncio.to_thread(int)
         for _ in range(int(ANSWER_SECONDS / SETTLE_SECONDS)):
-            if not (self.simulator and self.simulator.is_answering):
+            if not (self.threads.busy or (self.simulator and self.simulator.is_answering)):
                 break
             await asyncio.sleep(SETTLE_SECONDS)
 
