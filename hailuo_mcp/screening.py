@@ -100,7 +100,7 @@ def _sketch(plan: Plan, folder: Path) -> Sketch:
                 prompt_length=len(reading.prompt),
                 seconds=shot.duration,
                 size=size,
-                caption=f"preview, shot {number}: {reading.prompt}",
+                caption=f"preview, shot {number}",
             )
         with files.draft(folder, PREVIEW_NAME) as draft:
             joining.join(clips, draft.path)
