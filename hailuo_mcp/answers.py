@@ -38,28 +38,26 @@ class Answer:
         # Under an error of HTTP, "fail" is what some gateways call the query itself.
         return self.status < 300 and (text(self.fields.get("status")) or "").lower().startswith("fail")
 
-    def data(self, unclear: type[HailuoError] = ApiUnavailable) -> dict[str, Any]:
-        """The answer's fields; raises ApiRefused, ApiUnavailable, or `unclear` for what is not an answer at all."""
+    def data(self) -> dict[str, Any]:
+        """The answer's fields; raises ApiRefused or ApiUnavailable, the latter also for what is no answer at all."""
         code = self._code()
         if code is not None:
             self._raise_code(code)
         if 300 <= self.status < 500:
             raise self._refusal()
-        if self.status >= 500:
-            raise ApiUnavailable(
-                f"The API answered with HTTP {self.status}{self._said()}; ask again in a minute.",
-                retry_after=self.retry_after,
-            )
-        if self._body is None:
-            raise unclear(f"The API's answer (HTTP {self.status}) is not the JSON it should be{self.trace}")
-        return self._body
+        if self.status < 300 and self._body is not None:
+            return self._body
+        fact = f"The API answered with HTTP {self.status}{self.said()}"
+        if self.status < 300:
+            fact = f"The API's answer (HTTP {self.status}) is not the JSON it should be{self.trace}"
+        raise ApiUnavailable(f"{fact}; ask again in a minute.", retry_after=self.retry_after, fact=fact)
 
     def may_have_been_paid(self) -> bool:
         """Whether a submit with this answer may have been carried out."""
         code = self._code()
         if code is not None:
             return API_CODES.get(code, UNKNOWN_CODE).kind == "unclear"
-        return self.status >= 500 or self.status == 408
+        return self.status >= 500 or self.status == 408 or self.status < 300
 
     def _code(self) -> int | None:
         """The API's own error code, None when there is none."""
@@ -67,17 +65,17 @@ class Answer:
         code = base.get("status_code") if isinstance(base, dict) else None
         if isinstance(code, str) and re.fullmatch(r"-?[0-9]{1,9}", code.strip()):
             code = int(code)
-        return code if isinstance(code, int) and code != 0 else None
+        return code if isinstance(code, int) and not isinstance(code, bool) and code != 0 else None
 
     def _raise_code(self, number: int) -> None:
         code: ApiCode = API_CODES.get(number, UNKNOWN_CODE)
-        message = f"The API answered {number}, {code.meaning}{self._said()}. {code.remedy}"
+        fact = f"The API answered {number}, {code.meaning}{self.said(code.meaning)}"
         if code.kind == "refused":
-            raise ApiRefused(message, number)
-        raise ApiUnavailable(message, number, self.retry_after)
+            raise ApiRefused(f"{fact}. {code.remedy}", number, fact=fact)
+        raise ApiUnavailable(f"{fact}. {code.remedy}", number, self.retry_after, fact=fact)
 
     def _refusal(self) -> HailuoError:
-        said = self._said()
+        said = self.said()
         if self.status == 429:
             return ApiUnavailable(
                 f"The API answered HTTP 429, too many requests{said}. {API_CODES[1002].remedy}", 1002, self.retry_after
@@ -92,8 +90,8 @@ class Answer:
         }.get(self.status, "Check HAILUO_BASE_URL and the request.")
         return ApiRefused(f"The API refused with HTTP {self.status}{said}. {remedy}", self.status)
 
-    def _said(self) -> str:
-        """The API's own words, cut short, without the key should a gateway repeat it."""
+    def said(self, meaning: str = "") -> str:
+        """The API's own words, where they say more than `meaning`; cut short, and without the key."""
         base, error = self.fields.get("base_resp"), self.fields.get("error")
         later = f" (it asks to wait {self.retry_after:.0f} s)" if self.retry_after else ""
         words = (base.get("status_msg") if isinstance(base, dict) else None) or (
@@ -101,7 +99,7 @@ class Answer:
         )
         said = re.sub(r"\s+", " ", text(words or self.fields.get("message")) or "")
         said = re.sub(r"sk-\S{6,}", "[key]", said)
-        return (f": {said[:300]}" if said else "") + later + self.trace
+        return (f": {said[:300]}" if said.lower() not in ("", meaning.lower()) else "") + later + self.trace
 
 
 def failure(data: dict[str, Any]) -> str:
@@ -135,7 +133,8 @@ def text(value: Any) -> str | None:
     """An id or a word as text: the API gives ids as strings in one answer and as numbers in another."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
-    return str(value).strip() or None
+    # JSON can hold half of a surrogate pair, which no UTF-8 can.
+    return str(value).encode("utf-8", "replace").decode().strip() or None
 
 
 def id_of(value: Any) -> str | None:

@@ -174,14 +174,15 @@ class HailuoApi:
             raise Unconfirmed(f"no answer came back ({_name(error)})") from error
         task_id = id_of(answer.fields.get("task_id"))
         try:
-            answer.data(unclear=Unconfirmed)
+            answer.data()
         except (ApiRefused, ApiUnavailable) as error:
             # An "unclear" code or a 5xx to a read is harmless; to a submit it may hide a paid video.
             if task_id or answer.may_have_been_paid():
-                raise Unconfirmed(str(error) + (f" It named task {task_id}." if task_id else "")) from error
+                raise Unconfirmed(error.fact + (f", but it named task {task_id}" if task_id else "")) from error
+            error.args = (f"{error} Nothing was paid.",)
             raise
         if not task_id:
-            raise Unconfirmed(f"the answer holds no task_id{answer.trace}")
+            raise Unconfirmed(f"the answer holds no task_id{answer.said()}")
         return task_id
 
     async def query(self, task_id: str) -> TaskStatus:
@@ -191,12 +192,12 @@ class HailuoApi:
         data = answer.fields if failed else answer.data()
         word = text(data.get("status"))
         if not word:
-            raise ApiUnavailable(f"The API's answer about task {task_id} holds no status{answer.trace}; ask again.")
+            raise ApiUnavailable(f"The API's answer about task {task_id} holds no status{answer.said()}; ask again.")
         status: Status = "Failed" if failed else "Success" if word.lower() == "success" else "Processing"
         return TaskStatus(
             task_id,
             status,
-            word[:80],
+            " ".join(word.split())[:80],
             id_of(data.get("file_id")),
             pixels(data.get("video_width")),
             pixels(data.get("video_height")),
@@ -210,7 +211,7 @@ class HailuoApi:
         url = text(file.get("download_url")) if isinstance(file, dict) else None
         if not isinstance(file, dict) or not url or not _is_link(url):
             raise ApiUnavailable(
-                f"The API's answer about file {file_id} holds no download link{answer.trace}; ask again."
+                f"The API's answer about file {file_id} holds no download link{answer.said()}; ask again."
             )
         return VideoLink(
             id_of(file.get("file_id")) or file_id, _secure(url), text(file.get("filename")) or "video.mp4", expiry(url)
@@ -247,21 +248,26 @@ class HailuoApi:
             if error.code != INVALID_PARAMETERS:
                 raise
             raise NotFound(
-                f"The API knows no such task or file of task {task_id} for this key. Check the number; a task belongs "
-                f"to the key and the host that submitted it. ({error})"
+                f"The API knows no such task or file of task {task_id} for this key ({error.fact}). Check the number; "
+                "a task belongs to the key and the host that submitted it."
             ) from error
 
     async def _read(self, path: str, params: dict[str, str]) -> Answer:
         """One read, repeated a few times when the failure may pass."""
+        trouble: ApiUnavailable | None = None
         try:
             async with asyncio.timeout(self._read_seconds):
                 async for attempt in stamina.retry_context(
                     on=_again, attempts=READ_ATTEMPTS, timeout=self._read_seconds, wait_initial=0.3
                 ):
                     with attempt:
-                        return await self._read_once(path, params)
+                        try:
+                            return await self._read_once(path, params)
+                        except ApiUnavailable as error:
+                            trouble = error
+                            raise
         except TimeoutError as error:
-            raise ApiUnavailable(
+            raise trouble or ApiUnavailable(
                 f"The API did not answer within {self._read_seconds:g} s; ask again in a minute."
             ) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -317,7 +323,9 @@ def _again(error: Exception) -> bool | float:
 def _is_link(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
+        )
     except ValueError:
         return False
 

@@ -74,7 +74,8 @@ class Reading:
 
 # 【】 and ［］ are what Chinese keyboards type; they count as brackets only around commands.
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]|【([^【】]*)】|［([^［］]*)］")
-_SEPARATORS = re.compile(r"[,，、;；+]")
+_SEPARATORS = re.compile(r"[,，、;；+/|]|(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])")
+_ADORNED_CHARACTERS_MAX = 24  # a command with a word or two around it; what is longer is a text of its own
 _SIMPLIFIED = str.maketrans("搖進遠變動隨", "摇进远变动随")
 # Words that people use for a command and the API does not know: they lead to a suggestion, never to a guess.
 _SYNONYMS = {
@@ -106,10 +107,18 @@ def suggest(name: str) -> CameraCommand | None:
     key = _key(name)
     if key in _SYNONYMS:
         return _BY_NAME[_SYNONYMS[key]]
+    within = [name for name in _BY_NAME if len(key) <= _ADORNED_CHARACTERS_MAX and _holds(key, name)]
+    if within:
+        return _BY_NAME[max(within, key=len)]
     # An item spelled with nothing but the commands' own characters can only be a slip, such as 向左移.
     cutoff = 0.5 if key and set(key) <= _ALPHABET else 0.75
     close = difflib.get_close_matches(key, _BY_NAME, n=1, cutoff=cutoff)
     return _BY_NAME[close[0]] if close else None
+
+
+def _holds(key: str, name: str) -> bool:
+    """Whether an item holds a command's name, as in `slow push in` or 缓慢推进; one word, as `shake`, is too common."""
+    return f" {name} " in f" {key} " and " " in name if name.isascii() else key.endswith(name)
 
 
 def read(prompt: str) -> Reading:

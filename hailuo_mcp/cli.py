@@ -138,6 +138,7 @@ async def _serve(options: argparse.Namespace, console: Console) -> int:
     gc.disable()
     from hailuo_mcp.server import build_server, serve_http
 
+    gc.freeze()  # else the first collection would walk through all of them
     gc.enable()
     async with AsyncExitStack() as stack:
         settings = await _settings(stack, options)

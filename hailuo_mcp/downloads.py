@@ -114,15 +114,20 @@ def _size(path: Path) -> int:
 
 
 async def _write(file: BinaryIO, pieces: AsyncIterator[bytes]) -> int:
-    """Write pieces in large blocks, off the event loop; returns the number of bytes."""
-    written, block = 0, bytearray()
+    """Write pieces in large blocks, off the event loop and while the next ones arrive; returns the bytes written."""
+    written, size = 0, 0
+    block: list[bytes] = []
+    writing: asyncio.Task[int] | None = None
     try:
         async for piece in pieces:
-            block += piece
-            if len(block) >= _WRITE_BYTES:
-                full, block = block, bytearray()
-                written += await asyncio.to_thread(file.write, full)
+            block.append(piece)
+            size += len(piece)
+            if size >= _WRITE_BYTES:
+                written += await writing if writing else 0
+                writing = asyncio.create_task(asyncio.to_thread(file.write, b"".join(block)))
+                block, size = [], 0
     finally:
-        # Also when the connection breaks: the next try goes on from here.
-        written += file.write(block)
+        # Also when the connection breaks: the next try goes on from here, so nothing may be left out in between.
+        written += await writing if writing else 0
+        written += file.write(b"".join(block))
     return written

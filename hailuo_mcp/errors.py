@@ -18,19 +18,26 @@ class NotConfigured(HailuoError):
 
 
 class ApiRefused(HailuoError):
-    """The API answered with a clear refusal; asking the same again will not help."""
+    """The API answered with a clear refusal; asking the same again will not help. `fact` leaves out the advice."""
 
-    def __init__(self, message: str, code: int | None = None) -> None:
+    def __init__(self, message: str, code: int | None = None, *, fact: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.fact = fact or message
 
 
 class ApiUnavailable(HailuoError):
-    """The API could not be reached or was not able to answer; nothing was paid and it is safe to ask again."""
+    """The API could not be reached or was not able to answer; nothing was paid and it is safe to ask again.
 
-    def __init__(self, message: str, code: int | None = None, retry_after: float | None = None) -> None:
+    `fact` leaves out the advice.
+    """
+
+    def __init__(
+        self, message: str, code: int | None = None, retry_after: float | None = None, *, fact: str = ""
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.fact = fact or message
         self.retry_after = retry_after  # seconds, as the API asked for
 
 

@@ -75,7 +75,7 @@ class ApiCode:
 
 
 _AGAIN = "The service had an internal fault; ask again in a minute."
-_SLOWER = "Nothing was charged. Wait a minute, then ask again; submit fewer videos at once."
+_SLOWER = "Wait a minute, then ask again; submit fewer videos at once."
 _KEY = "Check DMXAPI_API_KEY and HAILUO_BASE_URL: a key works only on the host that issued it."
 
 API_CODES: dict[int, ApiCode] = {
@@ -83,7 +83,7 @@ API_CODES: dict[int, ApiCode] = {
     1001: ApiCode("request timed out", "unclear", _AGAIN),
     1002: ApiCode("rate limit reached", "busy", _SLOWER),
     1004: ApiCode("not authorised", "refused", _KEY),
-    1008: ApiCode("insufficient balance", "refused", "Top up the account, then submit again; nothing was charged."),
+    1008: ApiCode("insufficient balance", "refused", "Top up the account at the provider."),
     1013: ApiCode("internal error", "unclear", _AGAIN),
     1024: ApiCode("internal error", "unclear", _AGAIN),
     1026: ApiCode("the prompt or a frame was judged sensitive", "refused", "Change the prompt or the picture."),

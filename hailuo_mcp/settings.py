@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path, user_videos_path
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hailuo_mcp.errors import NotConfigured
@@ -79,8 +80,18 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _references_are_nothing(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if not (isinstance(value, str) and is_reference(value))}
+    def _blanks_and_references_are_nothing(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if not (isinstance(value, str) and _says_nothing(value))}
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: Any) -> Any:
+        return value.strip().upper() if isinstance(value, str) else value
+
+    @field_validator("confirm", mode="before")
+    @classmethod
+    def _in_small_letters(cls, value: Any) -> Any:
+        return value.strip().lower() if isinstance(value, str) else value
 
     @field_validator("api_key")
     @classmethod
@@ -141,10 +152,16 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        wrong = [
-            f"{variable(str(item['loc'][0]))}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()
-        ]
-        raise NotConfigured("A setting is wrong. " + "; ".join(wrong)) from None
+        raise NotConfigured("A setting is wrong. " + "; ".join(map(_wrong, error.errors()))) from None
+
+
+def _wrong(item: ErrorDetails) -> str:
+    """One wrong setting: its variable, what is allowed and what was given. Our own messages say all that already."""
+    name, words = variable(str(item["loc"][0])), item["msg"]
+    if item["type"] == "value_error":
+        return f"{name}: {words.removeprefix('Value error, ')}"
+    words = words.replace("Input should be", "must be").partition(", unable")[0]
+    return f"{name}: {words}" + ("" if name == KEY_VARIABLE else f" (got {str(item['input'])[:80]!r})")
 
 
 def variable(field: str) -> str:
@@ -155,6 +172,10 @@ def variable(field: str) -> str:
 def is_reference(value: str) -> bool:
     """Whether it is `${...}`: hosts that do not expand a variable, or have no value for it, pass it on as it stands."""
     return value.strip().startswith("${")
+
+
+def _says_nothing(value: str) -> bool:
+    return not value.strip() or is_reference(value)
 
 
 def is_loopback(host: str) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hailuo_mcp.errors import NotConfigured
-from hailuo_mcp.settings import load_settings
+from hailuo_mcp.settings import load_settings, variable
 
 KEY = "sk-very-secret-key-0123456789"
 
@@ -39,7 +39,8 @@ def test_a_key_that_the_host_did_not_fill_in_counts_as_none(monkeypatch: pytest.
         ("HAILUO_BASE_URL", "www.dmxapi.cn", "HAILUO_BASE_URL: must be like"),
         ("HAILUO_BASE_URL", "http://www.dmxapi.cn", "must be https"),
         ("HAILUO_OUTPUT_DIR", "videos", "HAILUO_OUTPUT_DIR: must be a full path"),
-        ("HAILUO_POLL_INTERVAL", "soon", "HAILUO_POLL_INTERVAL"),
+        ("HAILUO_POLL_INTERVAL", "soon", r"HAILUO_POLL_INTERVAL: must be a valid number \(got 'soon'\)"),
+        ("HAILUO_CONFIRM", "perhaps", r"HAILUO_CONFIRM: must be 'never' or 'always' \(got 'perhaps'\)"),
         ("HAILUO_MAX_VIDEOS_PER_DAY", "-1", "HAILUO_MAX_VIDEOS_PER_DAY"),
     ],
 )
@@ -63,3 +64,18 @@ def test_over_http_local_paths_are_off_unless_folders_are_named(tmp_path: Path) 
 
 def test_a_base_url_may_carry_the_version_of_the_api() -> None:
     assert load_settings(base_url="http://127.0.0.1:80/v1/").base_url == "http://127.0.0.1:80"
+
+
+@pytest.mark.parametrize("nothing", ["", " ", "${user_config.value}"])
+def test_what_a_host_left_blank_counts_as_not_set(monkeypatch: pytest.MonkeyPatch, nothing: str) -> None:
+    usual = load_settings()
+    for field in type(usual).model_fields:
+        monkeypatch.setenv(variable(field), nothing)
+    assert load_settings() == usual
+
+
+def test_words_are_taken_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAILUO_LOG_LEVEL", "debug")
+    monkeypatch.setenv("HAILUO_CONFIRM", "Always")
+    settings = load_settings()
+    assert (settings.log_level, settings.confirm) == ("DEBUG", "always")

@@ -282,7 +282,7 @@ def _hints(hints: dict[str, bool]) -> ToolAnnotations:
 
 
 def _trimmed(schema: Any, *, named: bool = False) -> Any:
-    """A schema without the titles that pydantic adds, and with short nullables; `named` says that keys are names."""
+    """A schema without titles and what holds anyway, and with short nullables; `named` says that keys are names."""
     if isinstance(schema, list):
         return [_trimmed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -295,7 +295,7 @@ def _trimmed(schema: Any, *, named: bool = False) -> Any:
     return {
         key: _trimmed(value, named=key in ("properties", "$defs") and not named)
         for key, value in schema.items()
-        if named or key != "title"
+        if named or ((key, value) != ("additionalProperties", True) and key != "title")
     }
 
 
