@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 from mcp import Client
 from mcp.client.session import ElicitationFnT
 from mcp_types import CallToolResult, TextContent
@@ -36,6 +37,28 @@ class Threads(ThreadPoolExecutor):
         self.busy.add(work)
         work.add_done_callback(self.busy.discard)
         return work
+
+
+class Database:
+    """How many statements SQLite works on now: on a busy disk each commit may take long."""
+
+    busy = 0
+
+    @classmethod
+    def count(cls) -> None:
+        execute = aiosqlite.Connection._execute
+
+        async def counted(self: aiosqlite.Connection, fn: Any, *args: Any, **kwargs: Any) -> Any:
+            cls.busy += 1
+            try:
+                return await execute(self, fn, *args, **kwargs)
+            finally:
+                cls.busy -= 1
+
+        aiosqlite.Connection._execute = counted  # type: ignore[method-assign]
+
+
+Database.count()
 
 
 class Time:
@@ -80,12 +103,17 @@ class Time:
         if self.threads is None:
             self.threads = Threads()
             asyncio.get_running_loop().set_default_executor(self.threads)
-        for _ in range(2):
-            await asyncio.to_thread(int)
+        quiet = 0
         for _ in range(int(ANSWER_SECONDS / SETTLE_SECONDS)):
-            if not (self.threads.busy or (self.simulator and self.simulator.is_answering)):
+            await asyncio.to_thread(int)
+            quiet = 0 if self._is_busy() else quiet + 1
+            if quiet == 3:  # what ends here often begins the next thing there
                 break
-            await asyncio.sleep(SETTLE_SECONDS)
+            await asyncio.sleep(SETTLE_SECONDS / (4 if quiet else 1))
+
+    def _is_busy(self) -> bool:
+        answering = self.simulator is not None and self.simulator.is_answering
+        return bool(answering or Database.busy or (self.threads and self.threads.busy))
 
     async def until(self, task: "asyncio.Future[Any]") -> Any:
         """Let time pass until the task is done."""

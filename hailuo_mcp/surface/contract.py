@@ -84,7 +84,7 @@ Prompt = Annotated[
 FirstFrame = Annotated[
     str, Field(description="Opening picture: full path, URL, or hailuo://videos/ID/last-frame"), BeforeValidator(_text)
 ]
-LastFrame = Annotated[str, Field(description="Closing picture, of the same shape"), BeforeValidator(_text)]
+LastFrame = Annotated[str, Field(description="Closing picture, same shape"), BeforeValidator(_text)]
 Seconds = Annotated[Duration, Field(description="Seconds; 10 needs 768P"), BeforeValidator(_number)]
 Quality = Annotated[Resolution, BeforeValidator(_upper)]
 TaskId = Annotated[str, BeforeValidator(_text), AfterValidator(_required), AfterValidator(_word)]
@@ -152,11 +152,7 @@ class StatusOf(BaseModel):
     file_id: str | None
     video_width: int | None
     video_height: int | None
-    bytes: int | None
-    seconds: float | None
-    frames_per_second: float | None
-    codec: str | None
-    has_audio: bool | None
+    file: dict[str, Any] | None
     failure: str | None
     path: str | None
     under_way: list[dict[str, Any]] | None
@@ -387,16 +383,18 @@ def row(video: "Video") -> dict[str, Any]:
         "created_at": iso(video.created_at),
         "prompt": video.intent.prompt[:120] if video.intent else None,
         "path": video.path,
-        **(clip(video) if video.path else {}),
+        "video_width": video.video_width if video.path else None,
+        "video_height": video.video_height if video.path else None,
+        **(file_facts(video) or {}),
         "failure": video.failure,
     }
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def clip(video: "Video") -> dict[str, Any]:
-    """What was found in a video's file when it came home; before that, at most the size that the API told."""
-    names = ("video_width", "video_height", "bytes", "seconds", "frames_per_second", "codec", "has_audio")
-    return {name: getattr(video, name) for name in names}
+def file_facts(video: "Video") -> dict[str, Any] | None:
+    """What was found in a video's file when it came home; None before that."""
+    names = ("bytes", "seconds", "frames_per_second", "codec", "has_audio")
+    return {name: getattr(video, name) for name in names} if video.path else None
 
 
 def clip_words(video: "Video") -> str:
