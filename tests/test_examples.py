@@ -78,12 +78,18 @@ def _python_with(package: str) -> str:
 
 async def test_the_typescript_client_makes_a_video(tmp_path: Path) -> None:
     node = shutil.which("node")
-    installed = [
-        folder for folder in (EXAMPLES, ROOT) if (folder / "node_modules/@modelcontextprotocol/client").is_dir()
-    ]
-    if not node or not installed:
-        pytest.skip("NOT RUN: needs Node.js, and `npm install @modelcontextprotocol/client` in this project's folder")
+    if not node or not (EXAMPLES / "node_modules/@modelcontextprotocol/client").is_dir():
+        pytest.skip("NOT RUN: needs Node.js, and `npm install --prefix examples`")
     await run(tmp_path, node, str(EXAMPLES / "typescript_client.mjs"))
+
+
+def test_the_package_is_a_typed_library_with_one_door() -> None:
+    import hailuo_mcp
+
+    assert all(getattr(hailuo_mcp, name) for name in hailuo_mcp.__all__)
+    assert set(hailuo_mcp.__all__) == set(hailuo_mcp._HOMES)
+    assert not hasattr(hailuo_mcp, "nonsense")
+    assert (Path(hailuo_mcp.__file__).parent / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("name", ["claude_desktop_config.json", "cursor_mcp.json", "vscode_mcp.json"])
