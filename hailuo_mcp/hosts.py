@@ -115,7 +115,7 @@ def entry(host: Host | None, *, start: Sequence[str], key: str | None, simulate:
 def with_entry(document: dict[str, Any], host: Host, name: str, new: dict[str, Any]) -> dict[str, Any]:
     """The document with our entry; everything else stays. What a person added to our entry stays, too."""
     servers = _servers(document, host)
-    old = servers.get(name, {})
+    old = servers.get(name) or {}
     if old and not _is_ours(old):
         raise ConfigurationRefused(
             f"{host.path} has another server named {name!r}, which was left alone; choose another --name."

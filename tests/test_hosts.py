@@ -176,7 +176,9 @@ async def test_what_cannot_be_kept_whole_is_left_alone(computer: Computer, conte
     assert [entry.name for entry in path.parent.iterdir() if entry.is_file()] == [path.name]
 
 
-@pytest.mark.parametrize("content", [b"", b"  \n", b"{}", b"\xef\xbb\xbf{}", b'{"mcpServers": null}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"  \n", b"{}", b"\xef\xbb\xbf{}", b'{"mcpServers": null}', b'{"mcpServers": {"hailuo": null}}']
+)
 async def test_an_empty_file_is_a_fine_start(computer: Computer, content: bytes) -> None:
     path = computer.write("cursor", content)
     assert (await computer.type("install", "cursor")).code == 0
@@ -233,6 +235,23 @@ async def test_a_linked_file_stays_a_link(computer: Computer) -> None:
     assert (await computer.type("install", "claude-code")).code == 0
     assert link.is_symlink()
     assert "hailuo" in real.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+async def test_a_link_to_itself_is_a_sentence(computer: Computer) -> None:
+    link = computer.host("claude-code").path
+    link.symlink_to(link.name)
+    ran = await computer.type("install", "claude-code")
+    assert (ran.code, ran.out, link.is_symlink()) == (1, "", True)
+    assert ran.err.startswith(f"hailuo-mcp: {link} cannot be read")
+
+
+async def test_a_read_only_file_is_left_alone(computer: Computer) -> None:
+    path = computer.write("cursor", {"a": 1})
+    path.chmod(stat.S_IREAD)
+    ran = await computer.type("install", "cursor")
+    assert (ran.code, computer.read("cursor"), [*path.parent.glob("*backup*")]) == (1, {"a": 1}, [])
+    assert "is marked as read-only" in ran.err
 
 
 def test_a_file_that_changed_meanwhile_is_not_overwritten(computer: Computer) -> None:
