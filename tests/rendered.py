@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from mcp import Client
+from registry import server_json
 
 from hailuo_mcp import rules
 from hailuo_mcp.exits import EXITS
-from hailuo_mcp.server import VERSION, build_server
+from hailuo_mcp.server import build_server
 from hailuo_mcp.settings import Settings, load_settings, variable
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 SERVER_JSON = ROOT / "server.json"
 SURFACE = Path(__file__).parent / "surface.json"
-SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
 
 
 async def surface() -> dict[str, Any]:
@@ -100,40 +100,6 @@ def readme(text: str, listed: dict[str, Any]) -> str:
         )
         assert count == 1, f"the README needs one {name} block"
     return text
-
-
-def server_json() -> dict[str, Any]:
-    """The registry's description of the package."""
-    return {
-        "$schema": SCHEMA,
-        "name": "io.github.hailuo-mcp/hailuo-mcp",
-        "title": "Hailuo first/last-frame video",
-        "description": "AI video from a first and a last picture, with MiniMax-Hailuo-02 through DMXAPI",
-        "version": VERSION,
-        "packages": [
-            {
-                "registryType": "pypi",
-                "identifier": "hailuo-mcp",
-                "version": VERSION,
-                "runtimeHint": "uvx",
-                "transport": {"type": "stdio"},
-                "environmentVariables": [_environment(name) for name in Settings.model_fields],
-            }
-        ],
-    }
-
-
-def _environment(name: str) -> dict[str, Any]:
-    field = Settings.model_fields[name]
-    secret = "SecretStr" in str(field.annotation)
-    described: dict[str, Any] = {"name": variable(name), "description": field.description}
-    if secret:
-        described["isSecret"] = True
-    if name == "api_key":
-        described["isRequired"] = True
-    if isinstance(field.default, (str, int, float)):
-        described["default"] = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
-    return described
 
 
 def as_text(value: dict[str, Any]) -> str:

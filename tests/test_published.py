@@ -10,6 +10,7 @@ import pytest
 import rendered
 
 from hailuo_mcp.server import VERSION
+from hailuo_mcp.settings import Settings, variable
 
 CORE = ("generate_video", "check_status", "get_download_url", "download_video")
 CORE_BYTES_MAX = 8_000
@@ -38,7 +39,20 @@ def test_server_json_is_in_step_with_the_package() -> None:
 
 def test_server_json_is_what_the_registry_accepts() -> None:
     schema = json.loads((rendered.ROOT / "tests" / "schemas" / "server.schema.json").read_text(encoding="utf-8"))
-    jsonschema.validate(rendered.server_json(), schema)
+    described = rendered.server_json("0" * 64)
+    jsonschema.validate(described, schema)
+    offered = [(package["registryType"], package["transport"]["type"]) for package in described["packages"]]
+    assert offered == [("pypi", "stdio"), ("pypi", "streamable-http"), ("mcpb", "stdio")]
+    assert len({package["version"] for package in described["packages"]}) == 1
+    assert described["name"] in rendered.README.read_text(encoding="utf-8").split("mcp-name: ")[1], "the owner's mark"
+
+
+def test_the_registry_is_told_every_setting_and_which_are_secret() -> None:
+    listed = rendered.server_json()["packages"][1]["environmentVariables"]
+    assert {item["name"] for item in listed} == {variable(name) for name in Settings.model_fields}
+    assert all(item["description"] for item in listed)
+    secret = {item["name"] for item in listed if item.get("isSecret")}
+    assert secret >= {"DMXAPI_API_KEY", "HAILUO_DATABASE_URL"}
 
 
 def test_one_version_everywhere() -> None:
