@@ -125,6 +125,24 @@ async def test_the_key_is_written_only_when_asked_and_never_shown(
         assert stat.S_IMODE(computer.host(host).path.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("host", ["claude-desktop", "vscode"])
+async def test_a_key_goes_with_the_host_that_issued_it(
+    computer: Computer, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DMXAPI_API_KEY", KEY)
+    monkeypatch.setenv("HAILUO_BASE_URL", "https://elsewhere.example")
+    await computer.type("install", host, "--with-key")
+    assert computer.entry(host)["env"] == {
+        "DMXAPI_API_KEY": KEY,
+        "HAILUO_BASE_URL": "https://elsewhere.example",
+    }
+    monkeypatch.setenv("HAILUO_BASE_URL", "https://third.example")
+    await computer.type("install", host)
+    assert computer.entry(host)["env"]["HAILUO_BASE_URL"] == "https://elsewhere.example", "as the key that stayed"
+    await computer.type("install", host, "--with-key")
+    assert computer.entry(host)["env"]["HAILUO_BASE_URL"] == "https://third.example"
+
+
 async def test_with_key_needs_a_key(computer: Computer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     ran = await computer.type("install", "cursor", "--with-key")
