@@ -165,7 +165,7 @@ async def _host_key(host: Host, entry: Entry, install: str) -> Finding:
         found = await _key_accepted(api)
     finally:
         await api.close()
-    advice = f"Correct the entry {entry.name!r}, or let `{install} --with-key` do it, with the key in {KEY_VARIABLE}."
+    advice = f"Correct the entry {entry.name!r}, or run `{install} --with-key` again."
     words = found.found.replace(entry.key, "[key]")
     return replace(found, check=check, found=words, advice=advice if found.state == "fail" else found.advice)
 
