@@ -8,12 +8,8 @@ It runs offline, against the simulated API. For real videos call `load_settings(
 import asyncio
 from pathlib import Path
 
-from hailuo_mcp.app import open_studio
-from hailuo_mcp.errors import HailuoError
-from hailuo_mcp.journal import Video
-from hailuo_mcp.settings import load_settings
+from hailuo_mcp import HailuoError, Request, Video, load_settings, open_studio
 from hailuo_mcp.simulator import Simulator
-from hailuo_mcp.studio import Request
 
 PICTURES = Path(__file__).parents[1] / "hailuo_mcp" / "simulator" / "pictures"
 

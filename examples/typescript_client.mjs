@@ -1,6 +1,6 @@
 // The whole job with the TypeScript SDK: two pictures and a camera move in, an MP4 out.
 //
-//     npm install @modelcontextprotocol/client
+//     npm install --prefix examples
 //     node examples/typescript_client.mjs
 //
 // It needs the `hailuo-mcp` program on the PATH, and runs offline: `--simulate` gives the server a simulated API. For

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SIMULATED_SECONDS = 20.0
 LIST_LIMIT = 20
+COUNT_MAX = 999  # also of takes, as the tools have it
 STATES = ("Submitting", "Unconfirmed", "Processing", "Success", "Failed", "Refused")
 _FRAMES = (
     "FIRST and LAST are paths or URLs of pictures, or frames of earlier videos "
@@ -102,7 +103,7 @@ def _add_videos(commands: "Commands") -> None:
     _add_json(status)
     listing = commands.add_parser("list", help="list earlier videos, newest first")
     listing.add_argument("--state", choices=STATES)
-    listing.add_argument("--limit", type=int, default=LIST_LIMIT, help=f"how many (default: {LIST_LIMIT})")
+    listing.add_argument("--limit", type=_count, default=LIST_LIMIT, help=f"how many (default: {LIST_LIMIT})")
     listing.add_argument("--cursor", help="where the page before ended")
     _add_json(listing)
     download = commands.add_parser("download", help="save a finished video")
@@ -129,7 +130,7 @@ def _add_films(commands: "Commands") -> None:
     film.add_argument("--resolution", type=str.upper, default=DEFAULT_RESOLUTION, help=one_of(RESOLUTIONS))
     film.add_argument("--exact", action="store_true", help="join at a constant frame rate, encoded anew")
     film.add_argument("--add-to", metavar="FILM", help="add the shots to that film")
-    film.add_argument("--take", type=int, default=1, help="raise by 1 to pay for the same once more")
+    film.add_argument("--take", type=_count, default=1, help="raise by 1 to pay for the same once more")
     film.add_argument("--no-mend", action="store_true", help="refuse pictures that cannot be sent as they are")
     film.add_argument("--storyboard", metavar="FILE", help="save a picture of the plan, as JPEG")
     what = film.add_mutually_exclusive_group()
@@ -137,7 +138,7 @@ def _add_films(commands: "Commands") -> None:
     what.add_argument("--pay", action="store_true", help="pay for every shot, wait, and join them")
     retake = commands.add_parser("retake", help="pay for one shot of a film again; the others stay")
     retake.add_argument("film", metavar="FILM")
-    retake.add_argument("shot", metavar="SHOT", type=int, help="its number")
+    retake.add_argument("shot", metavar="SHOT", type=_count, help="its number")
     retake.add_argument("--prompt", help="what happens instead")
     retake.add_argument("--duration", type=int, help=f"seconds: {one_of(DURATIONS)}")
     retake.add_argument("--first", help="another opening picture")
@@ -146,6 +147,13 @@ def _add_films(commands: "Commands") -> None:
     for command in (film, retake):
         _add_json(command)
         _add_simulate(command)
+
+
+def _count(word: str) -> int:
+    """A number as a person counts; argparse says what is wrong with anything else."""
+    if not word.isdecimal() or not 1 <= int(word) <= COUNT_MAX:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {COUNT_MAX} (got {word!r})")
+    return int(word)
 
 
 def _add_request(command: argparse.ArgumentParser) -> None:
@@ -168,7 +176,7 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--no-prompt-optimizer", action="store_true", help="send the prompt as it is")
     command.add_argument("--watermark", action="store_true", help="mark the video as made by AI")
-    command.add_argument("--take", type=int, default=1, help="raise by 1 to pay for the same once more")
+    command.add_argument("--take", type=_count, default=1, help="raise by 1 to pay for the same once more")
     command.add_argument("--no-mend", action="store_true", help="refuse pictures that cannot be sent as they are")
 
 

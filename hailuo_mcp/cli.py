@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from hailuo_mcp.arguments import read
-from hailuo_mcp.console import Console
+from hailuo_mcp.console import Console, OutputLost
 from hailuo_mcp.errors import HailuoError, NotConfigured
 from hailuo_mcp.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, code_of
 
@@ -54,6 +54,9 @@ async def run(options: argparse.Namespace, console: Console) -> int:
     }.get(options.command, _serve)
     try:
         return await (_version if options.version else command)(options, console)
+    except OutputLost as error:
+        console.fail(error)
+        return code_of(error)
     except HailuoError as error:
         code, sentence = code_of(error), str(error)
     except asyncio.CancelledError:
@@ -120,7 +123,9 @@ async def _doctor(options: argparse.Namespace, console: Console) -> int:
     if options.json:
         console.document({"ok": not failed, "checks": [dataclasses.asdict(finding) for finding in findings]})
     else:
-        console.say(f"\nTo be mended: {failed}." if failed else "\nNothing has to be mended.")
+        doubtful = sum(finding.state == "warn" for finding in findings)
+        mended = f"To be mended: {failed}." if failed else "Nothing has to be mended."
+        console.say(f"\n{mended}{f' To be looked at: {doubtful}.' if doubtful else ''}")
     return EXIT_FAILED if failed else EXIT_OK
 
 

@@ -12,10 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from hailuo_mcp.errors import HailuoError
+
 TICK_SECONDS = 0.5
 PLAIN_TICK_SECONDS = 30.0  # between two lines of the same news, where no line can be redrawn
 _BAR_CELLS = 20
 _COLOURS = {"red": "31", "green": "32", "yellow": "33"}
+
+
+class OutputLost(HailuoError):
+    """Stdout takes nothing more, such as a file on a full disk."""
 
 
 class Console:
@@ -41,7 +47,7 @@ class Console:
     def result(self, text: str) -> None:
         """What was asked for, on stdout."""
         self._clear()
-        print(_showable(text, self._out, exact=not self._out.isatty()), file=self._out, flush=True)
+        self._put(_showable(text, self._out, exact=not self._out.isatty()))
 
     def listed(self, mark: str, colour: str, lines: Sequence[str]) -> None:
         """One item of a list on stdout, folded to the terminal; its mark is coloured where colours show."""
@@ -49,12 +55,20 @@ class Console:
         folded = [part for line in lines for part in (_fold(line, width) if self.columns else [line])]
         text = _showable(f"\n{' ' * len(mark)}".join(folded), self._out)
         painted = f"\x1b[{_COLOURS[colour]}m{mark}\x1b[0m" if self._colourful else mark
-        print(painted + text, file=self._out, flush=True)
+        self._put(painted + text)
 
     def document(self, value: Mapping[str, Any]) -> None:
         """What was asked for as one JSON document, plain ASCII, on stdout."""
         self._clear()
-        print(json.dumps(value, indent=2), file=self._out, flush=True)
+        self._put(json.dumps(value, indent=2))
+
+    def _put(self, text: str) -> None:
+        try:
+            print(text, file=self._out, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputLost(f"What was asked for could not be written to stdout: {error.strerror}.") from error
 
     def say(self, text: str) -> None:
         """A word to the person, on stderr."""

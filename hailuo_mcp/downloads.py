@@ -1,6 +1,7 @@
 """Brings one finished file to the disk: resumed after a break, checked to play to its end, under a name of its own."""
 
 import asyncio
+import contextlib
 import errno
 import filecmp
 import shutil
@@ -55,7 +56,8 @@ class Downloads:
                     draft.path.unlink(missing_ok=True)
                     trouble, url = error, None
                 except OSError as error:
-                    draft.path.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):  # a disk that takes nothing gives nothing up either
+                        draft.path.unlink(missing_ok=True)
                     raise DownloadFailed(self._disk_trouble(task_id, error)) from error
         raise DownloadFailed(
             f"Video {task_id} is finished but could not be downloaded: {trouble} It is still on the server; call "

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -45,6 +46,8 @@ class HostFile:
     def write(self, document: dict[str, Any]) -> Path | None:
         """Replace the file as a whole, after a copy of the old one; returns the copy's path."""
         mark = b"\xef\xbb\xbf" if (self.raw or b"").startswith(b"\xef\xbb\xbf") else b""
+        if self.raw is not None and not self.path.stat().st_mode & stat.S_IWUSR:
+            _refuse(self.path, "is marked as read-only")
         try:
             data = mark + self.text_of(document).encode()
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,11 +89,12 @@ class HostFile:
 
 def open_host_file(path: Path) -> HostFile:
     """Read a host's file; raises ConfigurationRefused for what could not be written back without loss."""
-    path = path.resolve()
     try:
+        path = path.resolve()
         raw = _read(path)
-    except OSError as error:
-        raise ConfigurationRefused(f"{path} cannot be read: {error.strerror}.") from error
+    except (OSError, RuntimeError) as error:  # the latter is how older Pythons speak of a link to itself
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationRefused(f"{path} cannot be read: {reason}.") from error
     if raw is None or not raw.strip():
         return HostFile(path, raw, {})
     try:

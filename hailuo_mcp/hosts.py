@@ -7,12 +7,12 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hailuo_mcp.errors import HailuoError
-from hailuo_mcp.settings import KEY_VARIABLE, is_reference
+from hailuo_mcp.settings import KEY_VARIABLE, Settings, is_reference, variable
 
 _OURS = re.compile(r"\bhailuo[-_]mcp\b")
 SIMULATE = ["serve", "--simulate"]
@@ -98,8 +98,13 @@ def command() -> list[str]:
     return [str(script)] if script.is_file() else [sys.executable, "-m", "hailuo_mcp"]
 
 
-def entry(host: Host | None, *, start: Sequence[str], key: str | None, simulate: bool = False) -> dict[str, Any]:
-    """This server's entry; `key` only where the person wants it in the file. Without a host, what most understand."""
+def entry(
+    host: Host | None, *, start: Sequence[str], key: str | None, base_url: str | None = None, simulate: bool = False
+) -> dict[str, Any]:
+    """This server's entry; `key` only where the person wants it in the file. Without a host, what most understand.
+
+    base_url: where the key is from, if not from the usual place; a key works nowhere else.
+    """
     program, *arguments = start
     made: dict[str, Any] = {"type": "stdio"} if host and host.typed else {}
     made["command"] = program
@@ -109,13 +114,15 @@ def entry(host: Host | None, *, start: Sequence[str], key: str | None, simulate:
         made["env"] = {KEY_VARIABLE: key}
     elif host and host.asks and not simulate:
         made["env"] = {KEY_VARIABLE: f"${{input:{_INPUT}}}"}
+    if "env" in made and base_url:
+        made["env"][variable("base_url")] = base_url
     return made
 
 
 def with_entry(document: dict[str, Any], host: Host, name: str, new: dict[str, Any]) -> dict[str, Any]:
     """The document with our entry; everything else stays. What a person added to our entry stays, too."""
     servers = _servers(document, host)
-    old = servers.get(name, {})
+    old = servers.get(name) or {}
     if old and not _is_ours(old):
         raise ConfigurationRefused(
             f"{host.path} has another server named {name!r}, which was left alone; choose another --name."
@@ -124,9 +131,9 @@ def with_entry(document: dict[str, Any], host: Host, name: str, new: dict[str, A
     merged.pop("args", None)
     if arguments := new.get("args") or _own_arguments(old):
         merged["args"] = arguments
-    environment = {**(new.get("env") or {}), **_environment(old)}
-    if (key := (new.get("env") or {}).get(KEY_VARIABLE)) and not is_reference(key):
-        environment[KEY_VARIABLE] = key
+    given = new.get("env") or {}
+    literal_key = KEY_VARIABLE in given and not is_reference(given[KEY_VARIABLE])
+    environment = {**given, **_environment(old), **(given if literal_key else {})}
     if environment:
         merged["env"] = environment
     changed = {**document, host.section: {**servers, name: merged}}
@@ -162,9 +169,15 @@ class Entry:
     name: str
     program: str
     program_exists: bool
-    has_key: bool
+    key: str = field(repr=False)
+    base_url: str
     asks_for_key: bool
     simulates: bool
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the key stands in the file."""
+        return bool(self.key)
 
 
 def our_entries(document: dict[str, Any], host: Host) -> list[Entry]:
@@ -173,14 +186,16 @@ def our_entries(document: dict[str, Any], host: Host) -> list[Entry]:
 
 
 def _entry(name: str, found: dict[str, Any]) -> Entry:
-    program, key = str(found.get("command") or ""), str(_environment(found).get(KEY_VARIABLE) or "")
+    program, environment = str(found.get("command") or ""), _environment(found)
+    key = str(environment.get(KEY_VARIABLE) or "")
     exists = Path(program).is_file() if Path(program).is_absolute() else shutil.which(program) is not None
     arguments = found.get("args")
     return Entry(
         name,
         program,
         exists,
-        bool(key) and not is_reference(key),
+        "" if is_reference(key) else key,
+        str(environment.get(variable("base_url")) or Settings.model_fields["base_url"].default),
         is_reference(key),
         isinstance(arguments, list) and "--simulate" in arguments,
     )

@@ -11,14 +11,14 @@ from hailuo_mcp.console import Console
 from hailuo_mcp.errors import NotConfigured
 from hailuo_mcp.exits import EXIT_OK
 from hailuo_mcp.host_files import HostFile, open_host_file
-from hailuo_mcp.settings import KEY_VARIABLE, load_settings
+from hailuo_mcp.settings import KEY_VARIABLE, Settings, load_settings
 
 
 def install(options: argparse.Namespace, console: Console) -> int:
     """Add this server to a host's file, or print the entry."""
     key = _key() if options.with_key else None
     host = _host(options.target)
-    made = hosts.entry(host, start=hosts.command(), key=key, simulate=options.simulate)
+    made = hosts.entry(host, start=hosts.command(), key=key, base_url=_base_url(), simulate=options.simulate)
     if host is None:
         console.result(json.dumps({"mcpServers": {options.name: made}}, indent=2))
         return EXIT_OK
@@ -65,6 +65,12 @@ def _change(
 
 def _host(target: str) -> hosts.Host | None:
     return next((host for host in hosts.known_hosts() if host.name == target), None)
+
+
+def _base_url() -> str | None:
+    """Where the API is, if the person named another place than the usual one."""
+    named = load_settings().base_url
+    return named if named != Settings.model_fields["base_url"].default else None
 
 
 def _key() -> str:

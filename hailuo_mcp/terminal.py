@@ -37,7 +37,7 @@ async def generate(options: argparse.Namespace, settings: Settings, console: Con
     async with open_studio(settings) as studio:
         submitted = await _pay(studio, request, options, console)
         options.task = str(submitted.video.task_id)
-        _tell_submitted(submitted, request, console)
+        _tell_submitted(submitted, request, options, console)
         outcome: dict[str, Any] = {"already_submitted": submitted.already, "warnings": list(submitted.warnings)}
         async with _kept(options, console):
             usual = options.seconds if options.simulate else 60.0 * TYPICAL_MINUTES[1]
@@ -97,7 +97,7 @@ async def _pay(studio: Studio, request: Request, options: argparse.Namespace, co
             raise
 
 
-def _tell_submitted(submitted: Submitted, request: Request, console: Console) -> None:
+def _tell_submitted(submitted: Submitted, request: Request, options: argparse.Namespace, console: Console) -> None:
     task_id = submitted.video.task_id
     if submitted.already:
         console.say(
@@ -105,7 +105,7 @@ def _tell_submitted(submitted: Submitted, request: Request, console: Console) ->
             f"--take {request.take + 1} asks for another one."
         )
     else:
-        console.say(f"Submitted and paid for: task {task_id}.")
+        console.say(f"Submitted{', simulated' if options.simulate else ' and paid for'}: task {task_id}.")
     if submitted.prompt != request.prompt:
         console.say(f"The prompt was sent as: {submitted.prompt}")
     for warning in submitted.warnings:

@@ -3,21 +3,23 @@
 import asyncio
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mcp import Client
+from registry import server_json
 
-from hailuo_mcp import rules
+from hailuo_mcp import camera, rules
 from hailuo_mcp.exits import EXITS
-from hailuo_mcp.server import VERSION, build_server
+from hailuo_mcp.server import build_server
 from hailuo_mcp.settings import Settings, load_settings, variable
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 SERVER_JSON = ROOT / "server.json"
 SURFACE = Path(__file__).parent / "surface.json"
-SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
 
 
 async def surface() -> dict[str, Any]:
@@ -35,105 +37,103 @@ async def surface() -> dict[str, Any]:
     }
 
 
-def tool_table(listed: dict[str, Any]) -> str:
-    rows = ["| tool | what it does |", "|---|---|"]
+@dataclass(frozen=True)
+class Tongue:
+    """The language of a README: its words for the English ones, and its words for what each tool does."""
+
+    words: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def say(self, english: str, **numbers: object) -> str:
+        """English words in this language, with the numbers put in."""
+        self.used.add(english)
+        return self.words.get(english, english).format(**numbers) if numbers else self.words.get(english, english)
+
+    def row(self, *cells: str) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    def head(self, *names: str) -> list[str]:
+        return [self.row(*map(self.say, names)), f"|{'---|' * len(names)}"]
+
+
+# What has no Chinese words yet stays English, and a test says so.
+_CHINESE = json.loads((Path(__file__).parent / "chinese.json").read_text(encoding="utf-8"))
+READMES = {README: Tongue(), ROOT / "README.zh-CN.md": Tongue(**_CHINESE)}
+
+
+def tool_table(tongue: Tongue, listed: dict[str, Any]) -> list[str]:
+    rows = tongue.head("tool", "what it does")
     for tool in listed["tools"]:
-        arguments = ", ".join(tool["inputSchema"]["properties"])
-        rows.append(f"| `{tool['name']}({arguments})` | {' '.join(tool['description'].split())} |")
-    return "\n".join(rows)
+        does = tongue.tools.get(tool["name"]) or " ".join(tool["description"].split())
+        rows.append(tongue.row(f"`{tool['name']}({', '.join(tool['inputSchema']['properties'])})`", does))
+    return rows
 
 
-def settings_table() -> str:
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        extra = field.json_schema_extra
-        shown = extra.get("shown") if isinstance(extra, dict) else None
-        default = shown or (
-            "none"
-            if field.default is None
-            else f"`{field.default:g}`"
-            if isinstance(field.default, float)
-            else f"`{field.default}`"
-        )
-        rows.append(f"| `{variable(name)}` | {default} | {field.description} |")
-    return "\n".join(rows)
+def settings_table(tongue: Tongue) -> list[str]:
+    rows = tongue.head("variable", "default", "meaning")
+    for name, setting in Settings.model_fields.items():
+        extra = setting.json_schema_extra
+        if shown := extra.get("shown") if isinstance(extra, dict) else None:
+            default = tongue.say(str(shown))
+        elif setting.default is None:
+            default = tongue.say("none")
+        else:
+            default = f"`{setting.default:g}`" if isinstance(setting.default, float) else f"`{setting.default}`"
+        rows.append(tongue.row(f"`{variable(name)}`", default, tongue.say(setting.description or "")))
+    return rows
 
 
-def limit_table() -> str:
-    lengths = "; ".join(
-        f"{resolution}: {rules.one_of(seconds)} s" for resolution, seconds in rules.DURATIONS_BY_RESOLUTION.items()
-    )
+def limit_table(tongue: Tongue) -> list[str]:
+    say = tongue.say
+    lengths = [
+        say("{resolution}: {seconds} s", resolution=resolution, seconds=say(" or ").join(map(str, seconds)))
+        for resolution, seconds in rules.DURATIONS_BY_RESOLUTION.items()
+    ]
     low, high = (":".join(map(str, aspect)) for aspect in (rules.FRAME_ASPECT_MIN, rules.FRAME_ASPECT_MAX))
-    return "\n".join(
-        [
-            "| what | allowed |",
-            "|---|---|",
-            f"| model | {rules.MODEL} |",
-            f"| prompt | 1 to {rules.PROMPT_MAX_CHARACTERS} characters |",
-            f"| length | {lengths} |",
-            f"| frames | first, last, both or none; {', '.join(rules.FRAME_FORMATS)}, by content |",
-            f"| size of a frame | less than {rules.FRAME_BYTES_BELOW / 1e6:.0f} MB, short side over "
-            f"{rules.FRAME_SHORT_SIDE_ABOVE} pixels, aspect {low} to {high} |",
-            f"| camera commands in one bracket | {rules.COMMANDS_PER_BRACKET} advised at most |",
-        ]
-    )
+    size = "less than {megabytes} MB, short side over {side} pixels, aspect {low} to {high}"
+    allowed = {
+        "model": rules.MODEL,
+        "prompt": say("1 to {prompt} characters", prompt=rules.PROMPT_MAX_CHARACTERS),
+        "length": say("; ").join(lengths),
+        "frames": say("first, last, both or none; {formats}, by content", formats=", ".join(rules.FRAME_FORMATS)),
+        "size of a frame": say(
+            size,
+            megabytes=f"{rules.FRAME_BYTES_BELOW / 1e6:.0f}",
+            side=rules.FRAME_SHORT_SIDE_ABOVE,
+            low=low,
+            high=high,
+        ),
+        "camera commands in one bracket": say("{commands} advised at most", commands=rules.COMMANDS_PER_BRACKET),
+    }
+    return [*tongue.head("what", "allowed"), *(tongue.row(say(what), limit) for what, limit in allowed.items())]
 
 
-def exit_table() -> str:
-    return "\n".join(
-        ["| code | meaning |", "|---|---|", *(f"| {code} | {meaning} |" for code, meaning in EXITS.items())]
-    )
+def camera_table(tongue: Tongue) -> list[str]:
+    rows = (tongue.row(f"`[{c.text}]`", f"`[{c.english}]`", tongue.say(c.effect)) for c in camera.COMMANDS)
+    return [*tongue.head("command", "English", "effect"), *rows]
 
 
-def readme(text: str, listed: dict[str, Any]) -> str:
-    """The README with its tables rendered anew."""
+def exit_table(tongue: Tongue) -> list[str]:
+    return [*tongue.head("code", "meaning"), *(tongue.row(str(code), tongue.say(EXITS[code])) for code in EXITS)]
+
+
+def readme(text: str, listed: dict[str, Any], tongue: Tongue) -> str:
+    """A README with its tables rendered anew."""
     tables = {
-        "tools": tool_table(listed),
-        "exits": exit_table(),
-        "limits": limit_table(),
-        "settings": settings_table(),
+        "tools": tool_table(tongue, listed),
+        "camera": camera_table(tongue),
+        "exits": exit_table(tongue),
+        "limits": limit_table(tongue),
+        "settings": settings_table(tongue),
     }
     for name, table in tables.items():
-        block = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
+        block = "\n".join([f"<!-- {name} -->", *table, f"<!-- /{name} -->"])
         text, count = re.subn(
             rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, block=block: block, text, flags=re.DOTALL
         )
         assert count == 1, f"the README needs one {name} block"
     return text
-
-
-def server_json() -> dict[str, Any]:
-    """The registry's description of the package."""
-    return {
-        "$schema": SCHEMA,
-        "name": "io.github.hailuo-mcp/hailuo-mcp",
-        "title": "Hailuo first/last-frame video",
-        "description": "AI video from a first and a last picture, with MiniMax-Hailuo-02 through DMXAPI",
-        "version": VERSION,
-        "packages": [
-            {
-                "registryType": "pypi",
-                "identifier": "hailuo-mcp",
-                "version": VERSION,
-                "runtimeHint": "uvx",
-                "transport": {"type": "stdio"},
-                "environmentVariables": [_environment(name) for name in Settings.model_fields],
-            }
-        ],
-    }
-
-
-def _environment(name: str) -> dict[str, Any]:
-    field = Settings.model_fields[name]
-    secret = "SecretStr" in str(field.annotation)
-    described: dict[str, Any] = {"name": variable(name), "description": field.description}
-    if secret:
-        described["isSecret"] = True
-    if name == "api_key":
-        described["isRequired"] = True
-    if isinstance(field.default, (str, int, float)):
-        described["default"] = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
-    return described
 
 
 def as_text(value: dict[str, Any]) -> str:
@@ -142,7 +142,8 @@ def as_text(value: dict[str, Any]) -> str:
 
 def main() -> None:
     listed = asyncio.run(surface())
-    README.write_text(readme(README.read_text(encoding="utf-8"), listed), encoding="utf-8")
+    for path, tongue in READMES.items():
+        path.write_text(readme(path.read_text(encoding="utf-8"), listed, tongue), encoding="utf-8")
     SERVER_JSON.write_text(as_text(server_json()), encoding="utf-8")
     SURFACE.write_text(as_text(listed), encoding="utf-8")
 

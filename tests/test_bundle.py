@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
+from packed import as_a_host_starts
 
 from hailuo_mcp import arguments, bundle, cli
 from hailuo_mcp.console import Console
@@ -96,11 +97,7 @@ async def unpacked(folder: Path, answers: dict[str, list[str]]) -> AsyncIterator
     assert out.getvalue() == f"{path}\n"
     with zipfile.ZipFile(path) as archive:
         archive.extractall(folder / "unpacked")
-    manifest = json.loads((folder / "unpacked" / "manifest.json").read_text(encoding="utf-8"))
-    start = manifest["server"]["mcp_config"]
-    given = {f"${{user_config.{name}}}": values for name, values in answers.items()}
-    words = [word for argument in start["args"] for word in given.get(argument, [argument])]
-    environment = {name: given.get(value, [value])[0] for name, value in start["env"].items()}
+    manifest, words, environment = as_a_host_starts(folder / "unpacked", answers)
     places = {"PYTHONPATH": str(folder / "unpacked"), "HAILUO_DATA_DIR": str(folder / "data")}
     server = StdioServerParameters(
         command=sys.executable, args=words[words.index("-m") :], env={**os.environ, **environment, **places}, cwd=folder

@@ -382,7 +382,12 @@ async def test_the_version_can_be_asked_for(terminal: Terminal) -> None:
 
 
 def test_usage_errors_end_with_two(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["generate"], ["generate", "a.jpg", "--first", "b.jpg", "--prompt", "x"], ["nonsense"]):
+    for words in (
+        ["generate"],
+        ["list", "--limit", "0"],
+        ["generate", "a.jpg", "--first", "b.jpg", "--prompt", "x"],
+        ["nonsense"],
+    ):
         with pytest.raises(SystemExit) as ended:
             arguments.read(words)
         assert ended.value.code == 2
@@ -415,6 +420,36 @@ async def test_a_reader_that_has_had_enough_is_no_disaster(terminal: Terminal) -
     os.close(writer)
     _, err = await asyncio.wait_for(process.communicate(), START_SECONDS)
     assert (process.returncode, err) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+async def test_a_full_disk_under_stdout_is_a_sentence(terminal: Terminal) -> None:
+    for words in (["list", "--json"], ["--version"]):
+        full = os.open("/dev/full", os.O_WRONLY)
+        process = await asyncio.create_subprocess_exec(*PROGRAM, *words, stdout=full, stderr=subprocess.PIPE)
+        os.close(full)
+        _, err = await asyncio.wait_for(process.communicate(), START_SECONDS)
+        assert process.returncode == 1
+        assert err.decode() == (
+            "hailuo-mcp: What was asked for could not be written to stdout: No space left on device.\n"
+        )
+
+
+async def test_a_folder_that_takes_no_file_costs_no_paid_video(terminal: Terminal) -> None:
+    terminal.simulator.generation_seconds = 600
+    running = asyncio.create_task(terminal.type("generate", "first.jpg", "--prompt", "x"))
+    while not terminal.simulator.ledger:
+        await asyncio.wait({running}, timeout=0.02)
+    task_id = terminal.bill().task_id
+    in_the_way = terminal.folder.parent / "videos" / f".hailuo-{task_id}.part"
+    in_the_way.mkdir(parents=True)
+    terminal.simulator.generation_seconds = 0
+    ran = await running
+    assert (ran.code, ran.out) == (1, "")
+    assert "is finished but could not be saved in" in ran.err
+    assert f"Pick it up with: hailuo-mcp download {task_id}" in ran.err
+    in_the_way.rmdir()
+    assert (await terminal.type("download", task_id)).code == 0
 
 
 def test_a_start_loads_no_command_but_its_own() -> None:

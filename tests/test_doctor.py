@@ -16,7 +16,7 @@ from world import KEY
 
 from hailuo_mcp import arguments, cli
 from hailuo_mcp.console import Console
-from hailuo_mcp.doctor import within
+from hailuo_mcp.machine import within
 from hailuo_mcp.simulator import Fault, Simulator
 
 
@@ -211,8 +211,29 @@ async def test_an_assistants_key_counts_when_there_is_none_here(patient: Patient
     await patient.type("install", "cursor", "--with-key")
     patient.patch.delenv("DMXAPI_API_KEY")
     code, found = await patient.examine()
-    assert (code, found["key"][0]) == (0, "warn")
-    assert "the entry of Cursor has a key" in found["key"][1]
+    assert (code, found["key"][0], found["key of Cursor"][0]) == (0, "ok", "ok")
+    assert "is not set here, but Cursor has a key" in found["key"][1]
+
+
+async def test_a_bad_key_in_an_assistants_file_is_found_from_any_shell(patient: Patient) -> None:
+    patient.patch.setenv("DMXAPI_API_KEY", "sk-wrong-0123456789abcdef")
+    await patient.type("install", "claude-desktop", "--with-key")
+    for key in ("", KEY):
+        patient.patch.setenv("DMXAPI_API_KEY", key)
+        code, found = await patient.examine()
+        assert (code, found["key of Claude Desktop"][0]) == (1, "fail")
+        assert "2049" in found["key of Claude Desktop"][1]
+        assert "`hailuo-mcp install claude-desktop --with-key`" in found["key of Claude Desktop"][1]
+        assert "sk-wrong" not in str(found)
+
+
+async def test_a_key_of_an_assistant_that_can_be_none_is_told(patient: Patient) -> None:
+    (patient.home / ".cursor").mkdir()
+    server = {"command": "hailuo-mcp", "env": {"DMXAPI_API_KEY": "蒲公英", "HAILUO_BASE_URL": "http://127.0.0.1:9"}}
+    (patient.home / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"h": server}}), encoding="utf-8")
+    code, found = await patient.examine()
+    assert (code, found["key of Cursor"][0]) == (1, "fail")
+    assert "holds characters that no key has" in found["key of Cursor"][1]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageFont
 
 from hailuo_mcp.mp4 import inspect
 from hailuo_mcp.settings import Settings, variable
@@ -19,6 +20,7 @@ from hailuo_mcp.settings import Settings, variable
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 RUN_SECONDS = 90  # a busy machine's; nothing is measured with it
+PICTURE_BYTES_BELOW = 150_000
 FRAMEWORKS = {
     "pydantic_ai_agent.py": "pydantic-ai-slim",
     "openai_agents_agent.py": "openai-agents",
@@ -78,12 +80,40 @@ def _python_with(package: str) -> str:
 
 async def test_the_typescript_client_makes_a_video(tmp_path: Path) -> None:
     node = shutil.which("node")
-    installed = [
-        folder for folder in (EXAMPLES, ROOT) if (folder / "node_modules/@modelcontextprotocol/client").is_dir()
-    ]
-    if not node or not installed:
-        pytest.skip("NOT RUN: needs Node.js, and `npm install @modelcontextprotocol/client` in this project's folder")
+    if not node or not (EXAMPLES / "node_modules/@modelcontextprotocol/client").is_dir():
+        pytest.skip("NOT RUN: needs Node.js, and `npm install --prefix examples`")
     await run(tmp_path, node, str(EXAMPLES / "typescript_client.mjs"))
+
+
+async def test_the_readmes_pictures_can_be_made_anew(tmp_path: Path) -> None:
+    if os.name == "nt" or not _fonts():
+        pytest.skip("NOT RUN: needs a terminal as macOS and Linux have, and the fonts of DejaVu and Noto CJK")
+    process = await asyncio.create_subprocess_exec(sys.executable, str(EXAMPLES / "pictures.py"), str(tmp_path))
+    assert await asyncio.wait_for(process.wait(), 2 * RUN_SECONDS) == 0
+    shown = {path.name for path in (EXAMPLES / "pictures").iterdir()}
+    for name in ("check.jpg", "clip.jpg", "terminal.gif"):
+        for folder in (tmp_path, EXAMPLES / "pictures"):
+            with Image.open(folder / name) as picture:
+                assert picture.width > 900
+                assert getattr(picture, "n_frames", 1) > (5 if name == "terminal.gif" else 0)
+    assert shown >= {path.name for path in tmp_path.iterdir()}
+    assert max(path.stat().st_size for path in (EXAMPLES / "pictures").iterdir()) < PICTURE_BYTES_BELOW
+
+
+def _fonts() -> bool:
+    try:
+        return all(ImageFont.truetype(name) for name in ("DejaVuSansMono.ttf", "NotoSansCJK-Regular.ttc"))
+    except OSError:
+        return False
+
+
+def test_the_package_is_a_typed_library_with_one_door() -> None:
+    import hailuo_mcp
+
+    assert all(getattr(hailuo_mcp, name) for name in hailuo_mcp.__all__)
+    assert set(hailuo_mcp.__all__) == set(hailuo_mcp._HOMES)
+    assert not hasattr(hailuo_mcp, "nonsense")
+    assert (Path(hailuo_mcp.__file__).parent / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("name", ["claude_desktop_config.json", "cursor_mcp.json", "vscode_mcp.json"])
@@ -99,6 +129,7 @@ def test_a_host_file_is_what_the_readme_shows(name: str) -> None:
 def test_the_examples_page_names_every_example() -> None:
     page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = {path.relative_to(EXAMPLES).as_posix() for kind in ("py", "mjs", "json") for path in _files(kind)}
+    files.add("container/Containerfile")
     assert set(re.findall(r"^\| \[(.+?)\]\(\1\)", page, re.MULTILINE)) == files
 
 

@@ -125,6 +125,24 @@ async def test_the_key_is_written_only_when_asked_and_never_shown(
         assert stat.S_IMODE(computer.host(host).path.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("host", ["claude-desktop", "vscode"])
+async def test_a_key_goes_with_the_host_that_issued_it(
+    computer: Computer, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DMXAPI_API_KEY", KEY)
+    monkeypatch.setenv("HAILUO_BASE_URL", "https://elsewhere.example")
+    await computer.type("install", host, "--with-key")
+    assert computer.entry(host)["env"] == {
+        "DMXAPI_API_KEY": KEY,
+        "HAILUO_BASE_URL": "https://elsewhere.example",
+    }
+    monkeypatch.setenv("HAILUO_BASE_URL", "https://third.example")
+    await computer.type("install", host)
+    assert computer.entry(host)["env"]["HAILUO_BASE_URL"] == "https://elsewhere.example", "as the key that stayed"
+    await computer.type("install", host, "--with-key")
+    assert computer.entry(host)["env"]["HAILUO_BASE_URL"] == "https://third.example"
+
+
 async def test_with_key_needs_a_key(computer: Computer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     ran = await computer.type("install", "cursor", "--with-key")
@@ -176,7 +194,9 @@ async def test_what_cannot_be_kept_whole_is_left_alone(computer: Computer, conte
     assert [entry.name for entry in path.parent.iterdir() if entry.is_file()] == [path.name]
 
 
-@pytest.mark.parametrize("content", [b"", b"  \n", b"{}", b"\xef\xbb\xbf{}", b'{"mcpServers": null}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"  \n", b"{}", b"\xef\xbb\xbf{}", b'{"mcpServers": null}', b'{"mcpServers": {"hailuo": null}}']
+)
 async def test_an_empty_file_is_a_fine_start(computer: Computer, content: bytes) -> None:
     path = computer.write("cursor", content)
     assert (await computer.type("install", "cursor")).code == 0
@@ -233,6 +253,23 @@ async def test_a_linked_file_stays_a_link(computer: Computer) -> None:
     assert (await computer.type("install", "claude-code")).code == 0
     assert link.is_symlink()
     assert "hailuo" in real.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+async def test_a_link_to_itself_is_a_sentence(computer: Computer) -> None:
+    link = computer.host("claude-code").path
+    link.symlink_to(link.name)
+    ran = await computer.type("install", "claude-code")
+    assert (ran.code, ran.out, link.is_symlink()) == (1, "", True)
+    assert ran.err.startswith(f"hailuo-mcp: {link} cannot be read")
+
+
+async def test_a_read_only_file_is_left_alone(computer: Computer) -> None:
+    path = computer.write("cursor", {"a": 1})
+    path.chmod(stat.S_IREAD)
+    ran = await computer.type("install", "cursor")
+    assert (ran.code, computer.read("cursor"), [*path.parent.glob("*backup*")]) == (1, {"a": 1}, [])
+    assert "is marked as read-only" in ran.err
 
 
 def test_a_file_that_changed_meanwhile_is_not_overwritten(computer: Computer) -> None:

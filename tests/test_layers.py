@@ -13,7 +13,7 @@ LEVELS = [
     {"mending"},
     {"settings", "files", "frames", "api", "journal", "journal_health", "mp4", "video"},
     {"damage"},
-    {"downloads", "hosts", "reports", "joining", "film_journal"},
+    {"downloads", "hosts", "machine", "reports", "joining", "film_journal"},
     {"collector", "host_files", "film"},
     {"stills", "cutting"},
     {"review"},

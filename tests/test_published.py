@@ -3,18 +3,22 @@
 import json
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import rendered
 
+from hailuo_mcp.bundle import write_bundle
 from hailuo_mcp.server import VERSION
+from hailuo_mcp.settings import Settings, variable
 
 CORE = ("generate_video", "check_status", "get_download_url", "download_video")
 CORE_BYTES_MAX = 8_000
 FIRST_THREE_BYTES_MAX = 3_450  # about 780 tokens of o200k_base
 TOOLS_BYTES_MAX = 14_000
+PACKAGE_BYTES_BELOW = 300_000
 
 
 @pytest.fixture
@@ -27,9 +31,42 @@ async def test_the_surface_is_the_reviewed_one(listed: dict[str, Any]) -> None:
     assert rendered.as_text(listed) == rendered.SURFACE.read_text(encoding="utf-8"), "run tests/rendered.py and review"
 
 
-async def test_the_readme_tables_are_those_of_the_code(listed: dict[str, Any]) -> None:
-    text = rendered.README.read_text(encoding="utf-8")
-    assert rendered.readme(text, listed) == text, "run tests/rendered.py"
+@pytest.mark.parametrize("path", rendered.READMES, ids=lambda path: path.name)
+async def test_the_readme_tables_are_those_of_the_code(listed: dict[str, Any], path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert rendered.readme(text, listed, rendered.READMES[path]) == text, "run tests/rendered.py"
+
+
+async def test_every_word_of_the_tables_has_chinese_words(listed: dict[str, Any]) -> None:
+    path, tongue = list(rendered.READMES.items())[-1]
+    rendered.readme(path.read_text(encoding="utf-8"), listed, tongue)
+    missing = tongue.used - set(tongue.words) | {tool["name"] for tool in listed["tools"]} - set(tongue.tools)
+    assert not missing, "add them to tests/chinese.json, and run tests/rendered.py"
+
+
+def test_both_readmes_say_the_same() -> None:
+    english, chinese = (_skeleton(path.read_text(encoding="utf-8")) for path in rendered.READMES)
+    for what, lines in english.items():
+        assert chinese[what] == lines, f"the Chinese README differs in {what}"
+
+
+def test_every_explained_error_is_one_that_is_said() -> None:
+    said = "".join(path.read_text(encoding="utf-8") for path in (rendered.ROOT / "hailuo_mcp").rglob("*.py"))
+    explained = _skeleton(rendered.README.read_text(encoding="utf-8"))["explained errors"]
+    assert explained
+    assert not [words for words in explained for part in words.split("...") if part.strip() not in said]
+
+
+def _skeleton(text: str) -> dict[str, Any]:
+    """What does not depend on the language: commands, examples, pictures, settings, the errors explained, sections."""
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return {
+        "code blocks": [(kind, re.sub(r" +# .*", "", block)) for kind, block in blocks],
+        "pictures": re.findall(r"!\[.*?\]\((.*?)\)", text),
+        "explained errors": re.findall(r'\*"(.*?)"\*', text.split("doctor` ")[-1]),
+        "settings named": sorted(set(re.findall(r"\b(?:HAILUO|DMXAPI)_[A-Z_]+", text))),
+        "sections": len(re.findall(r"^## ", text, re.MULTILINE)),
+    }
 
 
 def test_server_json_is_in_step_with_the_package() -> None:
@@ -38,7 +75,20 @@ def test_server_json_is_in_step_with_the_package() -> None:
 
 def test_server_json_is_what_the_registry_accepts() -> None:
     schema = json.loads((rendered.ROOT / "tests" / "schemas" / "server.schema.json").read_text(encoding="utf-8"))
-    jsonschema.validate(rendered.server_json(), schema)
+    described = rendered.server_json("0" * 64)
+    jsonschema.validate(described, schema)
+    offered = [(package["registryType"], package["transport"]["type"]) for package in described["packages"]]
+    assert offered == [("pypi", "stdio"), ("pypi", "streamable-http"), ("mcpb", "stdio")]
+    assert len({package["version"] for package in described["packages"]}) == 1
+    assert described["name"] in rendered.README.read_text(encoding="utf-8").split("mcp-name: ")[1], "the owner's mark"
+
+
+def test_the_registry_is_told_every_setting_and_which_are_secret() -> None:
+    listed = rendered.server_json()["packages"][1]["environmentVariables"]
+    assert {item["name"] for item in listed} == {variable(name) for name in Settings.model_fields}
+    assert all(item["description"] for item in listed)
+    secret = {item["name"] for item in listed if item.get("isSecret")}
+    assert secret >= {"DMXAPI_API_KEY", "HAILUO_DATABASE_URL"}
 
 
 def test_one_version_everywhere() -> None:
@@ -48,6 +98,11 @@ def test_one_version_everywhere() -> None:
     newest = re.search(r"^## (\S+)", changelog, re.MULTILINE)
     assert newest is not None
     assert {project["version"], published["version"], published["packages"][0]["version"], newest[1]} == {VERSION}
+
+
+async def test_the_package_is_small(tmp_path: Path) -> None:
+    bundle = await write_bundle(tmp_path / "x.mcpb")  # holds what the wheel holds
+    assert bundle.stat().st_size < PACKAGE_BYTES_BELOW
 
 
 async def test_the_tools_cost_a_model_little(listed: dict[str, Any]) -> None:
