@@ -4,7 +4,8 @@ import asyncio
 import errno
 import filecmp
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +28,17 @@ class Downloads:
         self._folder = folder
         self._sleep = sleep
 
+    @contextmanager
+    def alone(self, task_id: str) -> Iterator[bool]:
+        """Whether nobody else downloads that video into this folder, until the block ends; raises DownloadFailed."""
+        files.make_folder(self._folder)
+        with ExitStack() as stack:
+            try:
+                alone = stack.enter_context(files.sole(self._folder / f".hailuo-{task_id}.lock"))
+            except OSError as error:
+                raise DownloadFailed(self._disk_trouble(task_id, error)) from error
+            yield alone
+
     async def fetch(
         self, task_id: str, name: str, url: str | None, fresh_link: Callable[[], Awaitable[str]]
     ) -> tuple[Path, mp4.Mp4Facts]:
@@ -40,6 +52,10 @@ class Downloads:
                 if attempt:
                     await self._sleep(min(30.0, 0.5 * 2**attempt))
                 try:
+                    if name == usual_name(task_id) and (facts := await asyncio.to_thread(_facts, self._folder / name)):
+                        # Who brought it was stopped before writing that down.
+                        draft.path.unlink(missing_ok=True)
+                        return self._folder / name, facts
                     if not await asyncio.to_thread(_has_all, draft.path):
                         url = url or await fresh_link()
                         await self._stream(url, draft.path)
@@ -93,6 +109,19 @@ class Downloads:
             f"Video {task_id} is finished but could not be saved in {self._folder}: {reason}. It is still on the "
             "server: mend that, or set HAILUO_OUTPUT_DIR to another folder, and call download_video again."
         )
+
+
+def usual_name(task_id: str) -> str:
+    """The name of a video for which nobody wished another one."""
+    return f"hailuo-{task_id}.mp4"
+
+
+def _facts(made: Path) -> mp4.Mp4Facts | None:
+    """What is there already, if it is whole."""
+    try:
+        return _checked(made) if made.exists() else None
+    except mp4.NotAVideo:
+        return None
 
 
 def _has_all(part: Path) -> bool:

@@ -91,6 +91,12 @@ TaskId = Annotated[str, BeforeValidator(_text), AfterValidator(_required), After
 MaybeTaskId = Annotated[
     str, Field(description="Omit to see all under way"), BeforeValidator(_text), AfterValidator(_word)
 ]
+Record = Annotated[
+    str,
+    Field(description="Unconfirmed request that the task, found at the provider, belongs to"),
+    BeforeValidator(_text),
+    AfterValidator(_word),
+]
 FileId = Annotated[str, Field(description="Omit to look it up"), BeforeValidator(_text), AfterValidator(_word)]
 WaitSeconds = Annotated[int, Field(ge=0, le=WAIT_MAX_SECONDS), BeforeValidator(_number)]
 Take = Annotated[

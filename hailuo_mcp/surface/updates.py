@@ -35,7 +35,7 @@ class Updates:
 
     async def announce(self, video: "Video") -> None:
         """Tell that the list of videos and this video's record changed."""
-        await self._tell(VIDEOS, f"{VIDEOS}/{video.task_id}")
+        await self._tell(VIDEOS, *(f"{VIDEOS}/{name}" for name in (video.task_id, video.id) if name))
 
     async def announce_film(self, film: "Film") -> None:
         """Tell that the list of films and this film changed."""
