@@ -36,6 +36,7 @@ class _Care:
     """What this process knows of one video between two looks."""
 
     video: Video | None = None
+    looked_at: float = float("-inf")
     next_look: float = 0.0
     failures: int = 0
     leased_until: float = 0.0
@@ -96,11 +97,12 @@ class Collector:
         return await asyncio.shield(care.look)
 
     async def glance(self, task_id: str) -> Video:
-        """The record, after asking the API only if that is due and no other process watches the video."""
+        """The record; the API is asked only where it may have news, and at most once in an interval."""
         care, known = self._care(task_id), await self._journal.find(task_id)
-        if known and (known.state == "Failed" or known.file_id or self._now() < care.next_look):
+        fresh = self._now() - care.looked_at < self._interval
+        if known and (known.state == "Failed" or known.file_id or fresh or not await self._leased(task_id, care)):
             return known
-        return known if known and not await self._leased(task_id, care) else await self.look(task_id)
+        return await self.look(task_id)
 
     async def resolve(self, record: str, task_id: str) -> Video:
         """Give an unconfirmed request the task that a person found; raises NotFound when the API does not know it."""
@@ -272,7 +274,8 @@ class Collector:
 
     async def _look(self, task_id: str, care: _Care) -> Video:
         # The next look is set before the answer is here: a slow answer must not lead to a second query.
-        care.next_look = self._now() + self._interval * random.uniform(1, 1.15)  # noqa: S311
+        care.looked_at = self._now()
+        care.next_look = care.looked_at + self._interval * random.uniform(1, 1.15)  # noqa: S311
         seen = await self._api.query(task_id)
         care.failures = 0
         # What ended may have been brought home by another process; what is under way is known here.

@@ -223,9 +223,8 @@ class Journal:
             row = await self._row(connection, id)
             if task_id == row.task_id:
                 return _video(row)
-            overdue = row.state == "Submitting" and _is_over(row.submit_deadline, self.clock())
-            if row.state != "Unconfirmed" and not overdue:
-                raise RequestRejected(f"Record {id} is {row.state}; only an unconfirmed one can be given a task_id.")
+            if row.state not in ("Submitting", "Unconfirmed"):
+                raise RequestRejected(f"Record {id} is {row.state}; only an Unconfirmed one can be given a task_id.")
             video = await self._link_task(connection, row, task_id)
         if video.task_id != task_id:
             raise RequestRejected(str(video.failure))

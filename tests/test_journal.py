@@ -390,7 +390,7 @@ async def test_a_task_of_another_request_cannot_be_taken(journal: Journal) -> No
     assert await journal.find("task") == other
 
 
-@pytest.mark.parametrize("state", ["Submitting", "Processing", "Success", "Refused"])
+@pytest.mark.parametrize("state", ["Processing", "Success", "Failed", "Refused"])
 async def test_only_an_unconfirmed_request_can_be_resolved(journal: Journal, state: State) -> None:
     video = await in_state(journal, state)
     with pytest.raises(RequestRejected, match=state):

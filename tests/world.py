@@ -150,6 +150,11 @@ class World:
         """How many calls of a kind the API has seen."""
         return sum(request.call == kind for request in self.simulator.requests)
 
+    async def heard(self, kind: str, times: int = 1) -> None:
+        """Wait until the API has seen so many calls of a kind."""
+        while self.calls(kind) < times:  # noqa: ASYNC110 - real input and output, which no event tells of
+            await asyncio.sleep(SETTLE_SECONDS)
+
 
 def text(result: CallToolResult) -> str:
     """All text of a result."""
