@@ -217,7 +217,9 @@ async def play_until_killed(g: Ground, prompt: str, before: str | None, steps: d
     dice, fatal = g.dice, None
     collect = before is None and dice.random() < 0.5
     if not cold and dice.random() < 0.6:
-        place = dice.choice(sorted(steps))
+        # Half of the time every module has the same chance: those that publish a file take few steps.
+        module = dice.choice(sorted({place.split()[0] for place in steps}) if dice.random() < 0.5 else [""])
+        place = dice.choice([place for place in sorted(steps) if not module or place.split()[0] == module])
         fatal = (place, dice.randint(1, min(steps[place], 8)))
     more = {"HAILUO_COLLECT": collect}
     async with g.started(**more) if cold else g.forked(fatal, **more) as server:
