@@ -373,8 +373,12 @@ class Journal:
     async def unfinished(self) -> list[Video]:
         """What is under way, or finished but not at home."""
         async with self.reading() as connection:
-            wanted = select(videos).where(self._ours, or_(text(schema.ACTIVE), text(schema.TO_WATCH)))
-            return [_video(row) for row in await connection.execute(wanted)]
+            # Two questions: for one with OR, SQLite walks through the whole journal.
+            rows = [
+                *await connection.execute(select(videos).where(self._ours, text(schema.ACTIVE))),
+                *await connection.execute(select(videos).where(self._ours, text(schema.TO_WATCH))),
+            ]
+        return [*{row.number: _video(row) for row in rows}.values()]
 
     async def lease(
         self, owner: str, *, seconds: float, limit: int = 500, task_ids: Collection[str] | None = None
