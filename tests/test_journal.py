@@ -701,18 +701,17 @@ def nobody(folder: Path) -> Iterator[None]:
 async def test_a_folder_or_journal_that_cannot_be_written_is_named() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        url = f"sqlite:///{(folder / 'journal.db').as_posix()}"
-        folder.chmod(0o500)
-        with nobody(folder), pytest.raises(JournalUnavailable, match=r"journal\.db cannot be used: .*writable"):
-            await Journal(url, host=HOST).open()
-        folder.chmod(0o700)
+        url, other = (f"sqlite:///{(folder / name).as_posix()}" for name in ("journal.db", "other.db"))
         async with Journal(url, host=HOST) as journal:
             video = await begun(journal)
         (folder / "journal.db").chmod(0o444)
         folder.chmod(0o500)
-        with nobody(folder), pytest.raises(JournalUnavailable, match=r"journal\.db cannot be used: .*writable"):
-            async with Journal(url, host=HOST) as journal:
-                await begun(journal, "another")
+        with nobody(folder):
+            with pytest.raises(JournalUnavailable, match=r"other\.db cannot be used: .*writable"):
+                await Journal(other, host=HOST).open()
+            with pytest.raises(JournalUnavailable, match=r"journal\.db cannot be used: .*writable"):
+                async with Journal(url, host=HOST) as journal:
+                    await begun(journal, "another")
         folder.chmod(0o700)
         (folder / "journal.db").chmod(0o644)
         async with Journal(url, host=HOST) as journal:
