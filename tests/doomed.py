@@ -1,7 +1,4 @@
-"""A real server over stdio that is killed with SIGKILL at a chosen step of its own code. Run by `test_kills.py`.
-
-Forked from a process that has imported everything, so that hundreds of them are cheap.
-"""
+"""A real server over stdio that can be killed with SIGKILL at a chosen step of its own code. Run by `servers.py`."""
 
 import json
 import os
@@ -19,7 +16,14 @@ import aiosqlite
 from hailuo_mcp import app, cli, studio
 from hailuo_mcp.app import App
 
-PRELOADED = ["doomed", "hailuo_mcp.server", "hailuo_mcp.studio", "sqlalchemy.dialects.sqlite.aiosqlite", "stamina"]
+PRELOADED = [
+    "doomed",
+    "hailuo_mcp.server",
+    "hailuo_mcp.studio",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "stamina",
+]
 _OURS = (str(Path(app.__file__).parent), str(Path(aiosqlite.__file__).parent))
 _START = App._build.__code__  # what comes before opens nothing
 
@@ -49,7 +53,12 @@ class Fate:
 
 
 def serve(
-    requests: Connection, answers: Connection, environment: dict[str, str], fatal: Step | None, steps: str | None
+    requests: Connection,
+    answers: Connection,
+    environment: dict[str, str],
+    fatal: Step | None,
+    steps: str | None,
+    twin_seconds: float,
 ) -> None:
     """Be `python -m hailuo_mcp` with that environment, until the step; `steps` names a file to list all steps in."""
     os.environ.clear()
@@ -61,7 +70,7 @@ def serve(
     answers.close()
     sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
     app.WATCH_AFTER_SECONDS = 0.02
-    studio.TWIN_WAIT_SECONDS = 0.2
+    studio.TWIN_WAIT_SECONDS = twin_seconds
     fate = Fate(fatal)
     if fatal or steps:
         threading.setprofile(fate)

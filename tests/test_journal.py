@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
@@ -17,7 +16,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from postgres import Server, postgres
+from postgres import Server
 from sqlalchemy import event
 
 from hailuo_mcp import journal_schema
@@ -38,35 +37,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    with postgres() as server:
-        yield server
-
-
-@pytest.fixture
-async def postgres_url(server: Server) -> AsyncIterator[str]:
-    """An empty PostgreSQL database."""
-    if server.url is None:
-        pytest.skip(server.reason)
-    name = f"hailuo_test_{uuid.uuid4().hex}"
-    admin = await asyncpg.connect(server.url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", server.url)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
-
-
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{(tmp_path / 'new folder' / 'journal.db').as_posix()}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -17,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doomed import PRELOADED, Step, serve
-from test_process import FIRST, MODULE, bare, start
+from servers import Server, forked, started
+from test_process import FIRST
 from world import KEY, SETTLE_SECONDS, Time, World, play
 
 from hailuo_mcp.simulator import Bill, Fault, Simulator
 
 KILLS = int(os.environ.get("HAILUO_TEST_KILLS", "30"))
 SEED = int(os.environ.get("HAILUO_TEST_SEED", "20260731"))
-PATIENCE_SECONDS = 30
 COLD = 10  # every so manieth server is a program of its own, the others are forked
 STAGES = {
     "before the intent",
@@ -42,35 +40,6 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL 
 
 
 @dataclass
-class Server:
-    """A server process and its two ends of the wire."""
-
-    pid: int
-    reader: asyncio.StreamReader
-    writer: Any
-    number: int = 0
-
-    def send(self, method: str, **params: Any) -> int:
-        self.number += 1
-        message = {"jsonrpc": "2.0", "id": self.number, "method": method, "params": params}
-        with suppress(OSError):
-            self.writer.write(json.dumps(message).encode() + b"\n")
-        return self.number
-
-    async def ask(self, method: str, **params: Any) -> dict[str, Any]:
-        """The result; raises EOFError when the server dies before it."""
-        number = self.send(method, **params)
-        while line := await asyncio.wait_for(self.reader.readline(), PATIENCE_SECONDS):
-            message = json.loads(line)
-            if message.get("id") == number:
-                return dict(message["result"])
-        raise EOFError
-
-    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        return await self.ask("tools/call", name=tool, arguments=arguments)
-
-
-@dataclass
 class Ground:
     """The folder, the simulated API and the dice of one test."""
 
@@ -79,56 +48,15 @@ class Ground:
     dice: random.Random
     stages: Counter[str] = field(default_factory=Counter)
 
-    def environment(self, **more: object) -> dict[str, str]:
-        settings = {
+    def settings(self, **more: object) -> dict[str, object]:
+        settings: dict[str, object] = {
             "DMXAPI_API_KEY": KEY,
             "HAILUO_BASE_URL": self.simulator.base_url,
             "HAILUO_ALLOWED_DIRS": FIRST.parent,
             "HAILUO_POLL_INTERVAL": 0.05,
             "HAILUO_SUBMIT_TIMEOUT": 5,
         }
-        return bare(self.folder, **settings | more)
-
-    @asynccontextmanager
-    async def forked(self, fatal: Step | None, steps: Path | None = None, **more: object) -> AsyncIterator[Server]:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
-        (theirs_in, ours_out), (ours_in, theirs_out) = (context.Pipe(duplex=False) for _ in range(2))
-        process = context.Process(
-            target=serve, args=(theirs_in, theirs_out, self.environment(**more), fatal, steps and str(steps))
-        )
-        await asyncio.to_thread(process.start)
-        theirs_in.close()
-        theirs_out.close()
-        reader = asyncio.StreamReader(limit=1 << 20)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(ours_in.fileno()), "rb")
-        )
-        ours_in.close()
-        with os.fdopen(os.dup(ours_out.fileno()), "wb", buffering=0) as writer:
-            ours_out.close()
-            try:
-                yield Server(int(process.pid or 0), reader, writer)
-            finally:
-                writer.close()
-                await asyncio.to_thread(process.join, PATIENCE_SECONDS)
-                process.kill()
-                await asyncio.to_thread(process.join)
-                process.close()
-                transport.close()
-
-    @asynccontextmanager
-    async def started(self, **more: object) -> AsyncIterator[Server]:
-        """The program as hosts start it."""
-        process = await start(*MODULE, home=self.folder, **self.environment(**more))
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield Server(process.pid, process.stdout, process.stdin)
-        finally:
-            process.stdin.close()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
+        return settings | more
 
     def rows(self, prompt: str) -> list[tuple[Any, ...]]:
         """What the journal holds of a request."""
@@ -174,8 +102,7 @@ async def ground(folder: Path, clock: Any = time.time) -> AsyncIterator[Ground]:
 
 async def tell_the_story(server: Server, prompt: str, asked_before: str | None = None) -> None:
     """What an assistant does; raises EOFError when the server dies."""
-    person = {"name": "test", "version": "1"}
-    await server.ask("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo=person)
+    await server.greet()
     if asked_before:
         await server.call("generate_video", prompt=asked_before, first_frame_image=str(FIRST))
     made = await server.call("generate_video", prompt=prompt, first_frame_image=str(FIRST))
@@ -222,7 +149,9 @@ async def play_until_killed(g: Ground, prompt: str, before: str | None, steps: d
         place = dice.choice([place for place in sorted(steps) if not module or place.split()[0] == module])
         fatal = (place, dice.randint(1, min(steps[place], 8)))
     more = {"HAILUO_COLLECT": collect}
-    async with g.started(**more) if cold else g.forked(fatal, **more) as server:
+    async with (
+        started(g.folder, **g.settings(**more)) if cold else forked(g.folder, fatal, **g.settings(**more)) as server
+    ):
         plan = None if fatal else kill_after(server, g, dice.choice(CALLS), dice.uniform(0, 0.12))
         killer = asyncio.create_task(plan) if plan else None
         try:
@@ -244,7 +173,7 @@ def is_open(g: Ground, prompt: str) -> bool:
 async def list_steps(g: Ground) -> dict[str, int]:
     """Every step that a whole story takes, and how often."""
     path = g.folder / "steps.json"
-    async with g.forked(None, path, HAILUO_COLLECT=True) as server:
+    async with forked(g.folder, steps=path, **g.settings(HAILUO_COLLECT=True)) as server:
         await tell_the_story(server, "rehearsal")
     steps: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
     return steps
