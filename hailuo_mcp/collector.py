@@ -112,11 +112,6 @@ class Collector:
         await self._tell(care)
         return care.video
 
-    async def tend(self, task_id: str) -> Video:
-        """The record, after asking the API when that is due and no other process watches the video."""
-        known = None if await self._leased(task_id, self._care(task_id)) else await self._journal.find(task_id)
-        return known or await self.glance(task_id)
-
     async def wait(self, task_id: str, seconds: float, tell: Callable[[float, Video], Awaitable[None]]) -> Video:
         """Wait until the task ends, at most `seconds`; `tell` hears of the seconds waited so far and the record."""
         start = self._now()
@@ -230,8 +225,9 @@ class Collector:
             return
         gone = [await self._journal.find(record) for record in before.keys() - now.keys()]
         for video in [*now.values(), *filter(None, gone)]:
-            if video.updated_at not in (before.get(video.id), self._told.pop(video.id, None)):
+            if video.updated_at not in (before.get(video.id), self._told.get(video.id)):
                 await self.announce(video)
+        self._told.clear()
 
     def _take_turn(self, video: Video) -> None:
         """Start a video's turn when it is due. Not awaited: what hangs must not hold up the others."""
@@ -311,8 +307,9 @@ class Collector:
 
     async def tell(self, video: Video) -> None:
         """Announce what this process wrote into a record."""
-        if self.announce:
+        if self._unfinished is not None:
             self._told[video.id] = video.updated_at
+        if self.announce:
             await self.announce(video)
 
     async def _leased(self, task_id: str, care: _Care) -> bool:
@@ -364,7 +361,8 @@ class Collector:
             return (await self.link(task_id, file_id))[1].download_url
 
         lasts = video.expires_at is not None and video.expires_at - self._clock() > LINK_SPARE_SECONDS
-        return await self._downloads.fetch(task_id, name, video.download_url if lasts else None, fresh_link)
+        url = video.download_url if lasts else None
+        return await self._downloads.fetch(task_id, name, url, fresh_link, never_home=video.codec is None)
 
     def _care(self, task_id: str) -> _Care:
         return self._cares.setdefault(task_id, _Care())

@@ -40,11 +40,13 @@ class Downloads:
             yield alone
 
     async def fetch(
-        self, task_id: str, name: str, url: str | None, fresh_link: Callable[[], Awaitable[str]]
+        self, task_id: str, name: str, url: str | None, fresh_link: Callable[[], Awaitable[str]], *, never_home: bool
     ) -> tuple[Path, mp4.Mp4Facts]:
         """The file's path and facts, from `url` or a fresh link; raises DownloadFailed.
 
-        What a broken download has brought so far stays for the next try, also of another process.
+        `never_home`: no file of this video was ever written down, so one that is there was brought by a process that
+        was stopped before it could. What a broken download has brought so far stays for the next try, also of another
+        process.
         """
         with files.draft(self._folder, name, keep_as=f"hailuo-{task_id}") as draft:
             trouble: Exception | None = None
@@ -52,10 +54,10 @@ class Downloads:
                 if attempt:
                     await self._sleep(min(30.0, 0.5 * 2**attempt))
                 try:
-                    if name == usual_name(task_id) and (facts := await asyncio.to_thread(_facts, self._folder / name)):
-                        # Who brought it was stopped before writing that down.
+                    made = self._folder / name
+                    if never_home and name == usual_name(task_id) and (facts := await asyncio.to_thread(_facts, made)):
                         draft.path.unlink(missing_ok=True)
-                        return self._folder / name, facts
+                        return made, facts
                     if not await asyncio.to_thread(_has_all, draft.path):
                         url = url or await fresh_link()
                         await self._stream(url, draft.path)

@@ -41,10 +41,10 @@ class Server:
                 return dict(message["result"])
         raise EOFError
 
-    async def greet(self) -> None:
+    async def greet(self, **capabilities: Any) -> None:
         """What every host says first."""
         person = {"name": "test", "version": "1"}
-        await self.ask("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo=person)
+        await self.ask("initialize", protocolVersion="2025-11-25", capabilities=capabilities, clientInfo=person)
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         return await self.ask("tools/call", name=tool, arguments=arguments)

@@ -111,7 +111,7 @@ async def test_an_idle_watch_stays_flat(tmp_path: Path) -> None:
         tracemalloc.stop()
         assert w.simulator.requests == []
         assert w.time.sleeps - wakes <= 1000 / INTERVAL + 2
-        assert len(asyncio.all_tasks()) == tasks
+        assert len(asyncio.all_tasks()) <= tasks + 1  # one may be in the middle of a claim
         assert grown < 60_000
 
 
@@ -120,7 +120,7 @@ async def test_an_api_that_fails_is_asked_less_and_less(tmp_path: Path) -> None:
         task_id = (await w.do("generate_video", prompt="x"))["task_id"]
         w.simulator.faults.query += [Fault(code=1004)] * 1000
         async with play(tmp_path, w.simulator, w.time, collect=True, poll_interval=INTERVAL):
-            await pass_time(w, 1200, 5)
+            await pass_time(w, 1200, 20)
         assert 3 <= w.calls("query") <= 8
         w.simulator.faults.query.clear()
         assert (await w.finish(task_id))["status"] == "Success"
