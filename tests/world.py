@@ -155,8 +155,9 @@ class World:
 
     async def heard(self, kind: str, times: int = 1) -> None:
         """Wait until the API has seen so many calls of a kind."""
-        while self.calls(kind) < times:  # noqa: ASYNC110 - real input and output, which no event tells of
-            await asyncio.sleep(SETTLE_SECONDS)
+        async with asyncio.timeout(60):
+            while self.calls(kind) < times:  # noqa: ASYNC110 - real input and output, which no event tells of
+                await asyncio.sleep(SETTLE_SECONDS)
 
 
 def text(result: CallToolResult) -> str:
