@@ -91,12 +91,8 @@ TaskId = Annotated[str, BeforeValidator(_text), AfterValidator(_required), After
 MaybeTaskId = Annotated[
     str, Field(description="Omit to see all under way"), BeforeValidator(_text), AfterValidator(_word)
 ]
-Record = Annotated[
-    str,
-    Field(description="Unconfirmed request that the task, found at the provider, belongs to"),
-    BeforeValidator(_text),
-    AfterValidator(_word),
-]
+# Without a description: it costs every model tokens, and who needs it is told how by the error of a lost answer.
+Record = Annotated[str, BeforeValidator(_text), AfterValidator(_word)]
 FileId = Annotated[str, Field(description="Omit to look it up"), BeforeValidator(_text), AfterValidator(_word)]
 WaitSeconds = Annotated[int, Field(ge=0, le=WAIT_MAX_SECONDS), BeforeValidator(_number)]
 Take = Annotated[
