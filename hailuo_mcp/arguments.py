@@ -100,6 +100,9 @@ def _add_videos(commands: "Commands") -> None:
     status = commands.add_parser("status", help="see how a video or a film stands, or which are under way")
     status.add_argument("task", metavar="TASK", nargs="?", help="a task's or a film's id")
     status.add_argument("--wait", action="store_true", help="wait until the video has ended")
+    status.add_argument(
+        "--record", default="", help="the unconfirmed request that TASK, found at the provider, belongs to"
+    )
     _add_json(status)
     listing = commands.add_parser("list", help="list earlier videos, newest first")
     listing.add_argument("--state", choices=STATES)

@@ -5,12 +5,13 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hailuo_mcp.api import HailuoApi, VideoLink
-from hailuo_mcp.downloads import Downloads
+from hailuo_mcp.clocks import Steady
+from hailuo_mcp.downloads import Downloads, usual_name
 from hailuo_mcp.errors import ApiUnavailable, HailuoError, NotReady
 from hailuo_mcp.journal import Home, Journal, Video
 from hailuo_mcp.mp4 import Mp4Facts
@@ -35,6 +36,7 @@ class _Care:
     """What this process knows of one video between two looks."""
 
     video: Video | None = None
+    looked_at: float = float("-inf")
     next_look: float = 0.0
     failures: int = 0
     leased_until: float = 0.0
@@ -64,7 +66,8 @@ class Collector:
         self._journal = journal
         self._downloads = downloads
         self._interval = interval
-        self._clock = clock
+        self._clock = clock  # what is written down and what links say is measured by this one
+        self._now = Steady(clock)
         self._sleep = sleep
         self._owner = secrets.token_urlsafe(12)
         self._lease_seconds = max(30.0, 3 * interval)
@@ -73,6 +76,9 @@ class Collector:
         self._looking = asyncio.Semaphore(WATCHED_AT_ONCE)
         self._fetching = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
         self.announce: Announce | None = None
+        # By record, when it was last written: as of the last claim, and by this process since.
+        self._unfinished: dict[str, float] | None = None
+        self._told: dict[str, float] = {}
 
     async def close(self) -> None:
         """Stop what is under way and let other processes take over; partial downloads stay for the next one."""
@@ -91,21 +97,27 @@ class Collector:
         return await asyncio.shield(care.look)
 
     async def glance(self, task_id: str) -> Video:
-        """The record, after asking the API only if nobody here did within the interval."""
-        due = self._clock() >= self._care(task_id).next_look
-        return await self.look(task_id) if due else await self._journal.find(task_id) or await self.look(task_id)
+        """The record; the API is asked only where it may have news, and at most once in an interval."""
+        care, known = self._care(task_id), await self._journal.find(task_id)
+        fresh = self._now() - care.looked_at < self._interval
+        if known and (known.state == "Failed" or known.file_id or fresh or not await self._leased(task_id, care)):
+            return known
+        return await self.look(task_id)
 
-    async def tend(self, task_id: str) -> Video:
-        """The record, after asking the API when that is due and no other process watches the video."""
-        known = None if await self._leased(task_id, self._care(task_id)) else await self._journal.find(task_id)
-        return known or await self.glance(task_id)
+    async def resolve(self, record: str, task_id: str) -> Video:
+        """Give an unconfirmed request the task that a person found; raises NotFound when the API does not know it."""
+        await self.look(task_id)
+        care = self._care(task_id)
+        care.video = await self._journal.resolve(record, task_id)
+        await self._tell(care)
+        return care.video
 
     async def wait(self, task_id: str, seconds: float, tell: Callable[[float, Video], Awaitable[None]]) -> Video:
         """Wait until the task ends, at most `seconds`; `tell` hears of the seconds waited so far and the record."""
-        start = self._clock()
+        start = self._now()
         care = self._care(task_id)
-        video = await self.look(task_id)
-        while video.state not in ENDED and (waited := self._clock() - start) < seconds:
+        video = await self.glance(task_id)
+        while video.state not in ENDED and (waited := self._now() - start) < seconds:
             await tell(waited, video)
             video = await self._next(task_id, care, video, seconds - waited)
         return video
@@ -116,11 +128,11 @@ class Collector:
         care.changed.clear()
         if care.video and care.video.state in ENDED:
             return care.video
-        pause = max(0.0, care.next_look - self._clock()) if watching else JOURNAL_LOOK_SECONDS
+        pause = max(0.0, care.next_look - self._now()) if watching else JOURNAL_LOOK_SECONDS
         await self._sleep_or(care.changed, min(pause, seconds, PROGRESS_SECONDS))
         if not watching:
             return await self._journal.find(task_id) or video
-        if self._clock() >= care.next_look:
+        if self._now() >= care.next_look:
             return await self._look_again(task_id, video)
         return care.video or video
 
@@ -128,7 +140,7 @@ class Collector:
         """A fresh download link; raises NotReady when the task has not succeeded."""
         video = await self._journal.find(task_id)
         if not file_id and (video is None or video.state != "Success" or not video.file_id):
-            video = await self.look(task_id)
+            video = await self.glance(task_id)
         file_id = file_id or _file_id(video)
         link = await self._api.retrieve(task_id, file_id)
         if video is None or video.state != "Success":
@@ -168,39 +180,60 @@ class Collector:
         held: list[Video] = []
         claim_at = 0.0
         while True:
-            if self._clock() >= claim_at:
+            if self._now() >= claim_at:
                 try:
                     held = await self._claim()
                 except HailuoError as error:
                     _log.warning("the watch over unfinished videos pauses: %s", error)
-                claim_at = self._clock() + min(self._interval, self._lease_seconds / 3)
+                claim_at = self._now() + min(self._interval, self._lease_seconds / 3)
             for video in held:
                 self._take_turn(video)
             due = min((self._care(str(video.task_id)).next_look for video in held), default=claim_at)
-            pause = min(max(due, self._paused_until), claim_at) - self._clock()
+            pause = min(max(due, self._paused_until), claim_at) - self._now()
             await self._sleep(max(pause, self._interval / 20))
 
     async def _claim(self) -> list[Video]:
         """Everything unfinished that no other process watches, ours for a while."""
-        self._forget_finished()
         await self._journal.recover()
         videos = await self._journal.lease(self._owner, seconds=self._lease_seconds)
-        now = self._clock()
+        until = self._now() + self._lease_seconds
         for video in videos:
-            self._care(str(video.task_id)).leased_until = now + self._lease_seconds
-        return [video for video in videos if now - video.created_at < STALE_SECONDS]
+            self._care(str(video.task_id)).leased_until = until
+        self._forget_all_but({str(video.task_id) for video in videos})
+        await self._notice()
+        return [video for video in videos if self._is_hopeful(video)]
 
-    def _forget_finished(self) -> None:
+    def _is_hopeful(self, video: Video) -> bool:
+        """Whether a look may bring news. What was under way when the machine went to sleep for days is looked at."""
+        care = self._care(str(video.task_id))
+        unseen = care.video is None and care.failures < GIVE_UP_AFTER
+        return video.state == "Success" or unseen or self._clock() - video.created_at < STALE_SECONDS
+
+    def _forget_all_but(self, held: Collection[str]) -> None:
         for task_id, care in [*self._cares.items()]:
             busy = any(task and not task.done() for task in (care.look, care.fetch, care.turn))
-            if not busy and (care.video is None or care.video.state in ENDED):
+            if task_id not in held and not busy and (care.video is None or care.video.state in ENDED):
                 del self._cares[task_id]
+
+    async def _notice(self) -> None:
+        """Announce what other processes have written since the last time."""
+        if self.announce is None:
+            return
+        now = {video.id: video for video in await self._journal.unfinished()}
+        before, self._unfinished = self._unfinished, {record: video.updated_at for record, video in now.items()}
+        if before is None:
+            return
+        gone = [await self._journal.find(record) for record in before.keys() - now.keys()]
+        for video in [*now.values(), *filter(None, gone)]:
+            if video.updated_at not in (before.get(video.id), self._told.get(video.id)):
+                await self.announce(video)
+        self._told.clear()
 
     def _take_turn(self, video: Video) -> None:
         """Start a video's turn when it is due. Not awaited: what hangs must not hold up the others."""
         care = self._care(str(video.task_id))
         idle = care.turn is None or care.turn.done()
-        if idle and self._clock() >= max(care.next_look, self._paused_until):
+        if idle and self._now() >= max(care.next_look, self._paused_until):
             care.turn = asyncio.create_task(self._turn(video, care))
 
     async def _turn(self, video: Video, care: _Care) -> None:
@@ -208,7 +241,7 @@ class Collector:
         task_id = str(video.task_id)
         video = care.video or video
         # What has ended and is home asks for nothing until the next claim leaves it out.
-        care.next_look = max(care.next_look, self._clock() + self._interval) if video.state in ENDED else care.next_look
+        care.next_look = max(care.next_look, self._now() + self._interval) if video.state in ENDED else care.next_look
         try:
             if video.state == "Processing":
                 async with self._looking:
@@ -222,21 +255,23 @@ class Collector:
 
     async def _give_up(self, task_id: str, reason: HailuoError) -> None:
         try:
-            await self._journal.given_up(task_id, str(reason))
+            await self.tell(await self._journal.given_up(task_id, str(reason)))
         except HailuoError as error:
             _log.warning("video %s cannot be given up: %s", task_id, error)
 
     def _back_off(self, care: _Care, error: HailuoError) -> None:
         care.failures += 1
         pause = min(BACKOFF_MAX_SECONDS, self._interval * 2**care.failures) * random.uniform(1, 1.2)  # noqa: S311
-        care.next_look = self._clock() + pause
         if isinstance(error, ApiUnavailable) and error.retry_after:
-            self._paused_until = self._clock() + error.retry_after
+            pause = max(pause, error.retry_after)
+            self._paused_until = self._now() + error.retry_after
+        care.next_look = self._now() + pause
         _log.info("a video is looked at again in %.0f s: %s", pause, error)
 
     async def _look(self, task_id: str, care: _Care) -> Video:
         # The next look is set before the answer is here: a slow answer must not lead to a second query.
-        care.next_look = self._clock() + self._interval * random.uniform(1, 1.15)  # noqa: S311
+        care.looked_at = self._now()
+        care.next_look = care.looked_at + self._interval * random.uniform(1, 1.15)  # noqa: S311
         seen = await self._api.query(task_id)
         care.failures = 0
         # What ended may have been brought home by another process; what is under way is known here.
@@ -267,16 +302,23 @@ class Collector:
 
     async def _tell(self, care: _Care) -> None:
         care.changed.set()
-        if self.announce and care.video:
-            await self.announce(care.video)
+        if care.video:
+            await self.tell(care.video)
+
+    async def tell(self, video: Video) -> None:
+        """Announce what this process wrote into a record."""
+        if self._unfinished is not None:
+            self._told[video.id] = video.updated_at
+        if self.announce:
+            await self.announce(video)
 
     async def _leased(self, task_id: str, care: _Care) -> bool:
         """Whether this process watches the video, claiming it when nobody does."""
-        now = self._clock()
+        now = self._now()
         ends_soon = care.leased_until - now < self._lease_seconds / 3
         if ends_soon and await self._journal.lease(self._owner, seconds=self._lease_seconds, task_ids=[task_id]):
             care.leased_until = now + self._lease_seconds
-        return care.leased_until > self._clock()
+        return care.leased_until > self._now()
 
     async def _sleep_or(self, event: asyncio.Event, seconds: float) -> None:
         sleep, changed = asyncio.ensure_future(self._sleep(seconds)), asyncio.ensure_future(event.wait())
@@ -289,13 +331,21 @@ class Collector:
     async def _fetch(self, task_id: str, care: _Care, name: str | None) -> Video:
         video = await self._journal.find(task_id)
         if video is None or video.state != "Success":
-            video = await self.look(task_id)
+            video = await self.glance(task_id)
             _file_id(video)
-        async with self._fetching:
-            video = await self._our_turn(task_id, care, video)
-            if is_home(video):
-                return video
-            path, facts = await self._download(video, name or f"hailuo-{task_id}.mp4")
+        while True:
+            # Another process on this machine may be at it: two must not write to one file.
+            async with self._fetching:
+                with self._downloads.alone(task_id) as alone:
+                    video = await self._journal.find(task_id) or video
+                    if is_home(video):
+                        return video
+                    if alone:
+                        return await self._bring(task_id, care, video, name)
+            await self._sleep(JOURNAL_LOOK_SECONDS)
+
+    async def _bring(self, task_id: str, care: _Care, video: Video, name: str | None) -> Video:
+        path, facts = await self._download(video, name or usual_name(task_id))
         rate = round(facts.frames_per_second, 3)
         size = (facts.width or None, facts.height or None)
         home = Home(str(path), facts.bytes, round(facts.seconds, 3), rate, facts.codec, facts.has_audio, *size)
@@ -304,14 +354,6 @@ class Collector:
         await self._tell(care)
         return care.video
 
-    async def _our_turn(self, task_id: str, care: _Care, video: Video) -> Video:
-        """Wait while another process brings the video home; after a lease's time go on regardless."""
-        deadline = self._clock() + self._lease_seconds
-        while not video.path and not await self._leased(task_id, care) and self._clock() < deadline:
-            await self._sleep(JOURNAL_LOOK_SECONDS)
-            video = await self._journal.find(task_id) or video
-        return video
-
     async def _download(self, video: Video, name: str) -> tuple[Path, Mp4Facts]:
         task_id, file_id = str(video.task_id), _file_id(video)
 
@@ -319,7 +361,8 @@ class Collector:
             return (await self.link(task_id, file_id))[1].download_url
 
         lasts = video.expires_at is not None and video.expires_at - self._clock() > LINK_SPARE_SECONDS
-        return await self._downloads.fetch(task_id, name, video.download_url if lasts else None, fresh_link)
+        url = video.download_url if lasts else None
+        return await self._downloads.fetch(task_id, name, url, fresh_link, never_home=video.codec is None)
 
     def _care(self, task_id: str) -> _Care:
         return self._cares.setdefault(task_id, _Care())

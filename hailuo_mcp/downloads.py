@@ -5,7 +5,8 @@ import contextlib
 import errno
 import filecmp
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,12 +29,25 @@ class Downloads:
         self._folder = folder
         self._sleep = sleep
 
+    @contextmanager
+    def alone(self, task_id: str) -> Iterator[bool]:
+        """Whether nobody else downloads that video into this folder, until the block ends; raises DownloadFailed."""
+        files.make_folder(self._folder)
+        with ExitStack() as stack:
+            try:
+                alone = stack.enter_context(files.sole(self._folder / f".hailuo-{task_id}.lock"))
+            except OSError as error:
+                raise DownloadFailed(self._disk_trouble(task_id, error)) from error
+            yield alone
+
     async def fetch(
-        self, task_id: str, name: str, url: str | None, fresh_link: Callable[[], Awaitable[str]]
+        self, task_id: str, name: str, url: str | None, fresh_link: Callable[[], Awaitable[str]], *, never_home: bool
     ) -> tuple[Path, mp4.Mp4Facts]:
         """The file's path and facts, from `url` or a fresh link; raises DownloadFailed.
 
-        What a broken download has brought so far stays for the next try, also of another process.
+        `never_home`: no file of this video was ever written down, so one that is there was brought by a process that
+        was stopped before it could. What a broken download has brought so far stays for the next try, also of another
+        process.
         """
         with files.draft(self._folder, name, keep_as=f"hailuo-{task_id}") as draft:
             trouble: Exception | None = None
@@ -41,6 +55,10 @@ class Downloads:
                 if attempt:
                     await self._sleep(min(30.0, 0.5 * 2**attempt))
                 try:
+                    made = self._folder / name
+                    if never_home and name == usual_name(task_id) and (facts := await asyncio.to_thread(_facts, made)):
+                        draft.path.unlink(missing_ok=True)
+                        return made, facts
                     if not await asyncio.to_thread(_has_all, draft.path):
                         url = url or await fresh_link()
                         await self._stream(url, draft.path)
@@ -95,6 +113,19 @@ class Downloads:
             f"Video {task_id} is finished but could not be saved in {self._folder}: {reason}. It is still on the "
             "server: mend that, or set HAILUO_OUTPUT_DIR to another folder, and call download_video again."
         )
+
+
+def usual_name(task_id: str) -> str:
+    """The name of a video for which nobody wished another one."""
+    return f"hailuo-{task_id}.mp4"
+
+
+def _facts(made: Path) -> mp4.Mp4Facts | None:
+    """What is there already, if it is whole."""
+    try:
+        return _checked(made) if made.exists() else None
+    except mp4.NotAVideo:
+        return None
 
 
 def _has_all(part: Path) -> bool:

@@ -4,8 +4,9 @@ import os
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -114,18 +115,34 @@ class Draft:
         while True:
             target = self.path.with_name(self.name if number == 1 else f"{name.stem}-{number}{name.suffix}")
             try:
-                # Reserving the name first is what works on every file system, without hard links.
-                os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+                _name(self.path, target)
             except FileExistsError:
                 number += 1
                 continue
-            return self.path.replace(target)
+            return target
 
 
-@contextmanager
-def draft(folder: Path, name: str, *, keep_as: str | None = None) -> Iterator[Draft]:
-    """A temporary file beside its final place; removed on failure unless `keep_as` names it for another try."""
-    path = folder / f".{keep_as or secrets.token_hex(8)}.part"
+def _name(path: Path, target: Path) -> None:
+    """Move a file to a free name in one step, so that nobody ever finds half of it there; raises FileExistsError."""
+    if os.name == "nt":
+        path.rename(target)  # never over a file there
+        return
+    try:
+        target.hardlink_to(path)
+    except FileExistsError:
+        # A process that was killed right here has left both names.
+        if not target.samefile(path):
+            raise
+    except OSError:
+        # A file system without hard links: the name is taken first, then filled.
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        path.replace(target)
+        return
+    path.unlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Make the output folder where there is none; raises DownloadFailed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -133,6 +150,51 @@ def draft(folder: Path, name: str, *, keep_as: str | None = None) -> Iterator[Dr
             f"The output folder {folder} cannot be made: {error.strerror}. Set HAILUO_OUTPUT_DIR to a folder that "
             "can be written."
         ) from error
+
+
+@contextmanager
+def sole(path: Path) -> Iterator[bool]:
+    """Whether this process alone has the lock file, until the block ends; one that dies lets go of it."""
+    with path.open("ab") as file:
+        alone = _lock(file.fileno()) and (os.name == "nt" or _is_still_there(file, path))
+        try:
+            yield alone
+        finally:
+            if alone and os.name != "nt":
+                path.unlink(missing_ok=True)
+    if alone and os.name == "nt":
+        with suppress(OSError):  # another process has just opened it
+            path.unlink()
+
+
+def _is_still_there(file: BinaryIO, path: Path) -> bool:
+    """Whether it is the file of that name: the process that had it before may just have removed it."""
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file, unless another process has; where the file system knows no locks, do without."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@contextmanager
+def draft(folder: Path, name: str, *, keep_as: str | None = None) -> Iterator[Draft]:
+    """A temporary file beside its final place; removed on failure unless `keep_as` names it for another try."""
+    path = folder / f".{keep_as or secrets.token_hex(8)}.part"
+    make_folder(folder)
     try:
         yield Draft(path, name)
     finally:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
+from hailuo_mcp.clocks import Steady
 from hailuo_mcp.collector import Collector, is_home
 from hailuo_mcp.cutting import Cutter, Damaged
 from hailuo_mcp.errors import (
@@ -70,7 +71,7 @@ class Filming:
         self._cutter = cutter
         self._side_by_side = side_by_side
         self._interval = interval
-        self._clock = journal.clock
+        self._clock = Steady(journal.clock)
         self._sleep = sleep
         self._owner = secrets.token_urlsafe(12)
         self._sent: deque[float] = deque(maxlen=a_minute)
@@ -204,7 +205,7 @@ class Filming:
             return None
         try:
             if video.state == "Processing":
-                video = await self._collector.tend(video.task_id)
+                video = await self._collector.glance(video.task_id)
             if video.state == "Success":
                 home = asyncio.ensure_future(self._collector.bring_home(str(video.task_id)))
                 if await done_within(home, self._interval, self._sleep):

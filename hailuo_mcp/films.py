@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
+from hailuo_mcp.clocks import Steady
 from hailuo_mcp.errors import NotReady, RequestRejected
 from hailuo_mcp.film import Film
 from hailuo_mcp.film_journal import FilmJournal, FilmRecord
@@ -43,7 +44,7 @@ class Films:
         self._screening = screening
         self._require_key = require_key
         self._interval = interval
-        self._clock = journal.clock
+        self._clock = Steady(journal.clock)
         self._sleep = sleep
 
     async def plan(self, script: Script, to_pay: Sequence[int] | None = None, *, whole_urls: bool = False) -> Plan:

@@ -22,6 +22,8 @@ State = Literal["Submitting", "Unconfirmed", "Processing", "Success", "Failed", 
 Observed = Literal["Processing", "Success", "Failed"]
 
 DAY_SECONDS = 86_400.0
+# No lease and no submit lasts so long: one that ends later was written before the clock was set back.
+HOUR_SECONDS = 3600.0
 # What upstream says may only lead upwards: a finished video stays finished, and a late success beats a failure.
 _RANK: dict[str, int] = {"Processing": 0, "Failed": 1, "Success": 2}
 _NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None}
@@ -159,7 +161,7 @@ class Journal:
         now = self.clock()
         async with self.writing() as connection:
             if row := (await connection.execute(self._same(intent))).first():
-                if row.state == "Submitting" and row.submit_deadline <= now:
+                if row.state == "Submitting" and _is_over(row.submit_deadline, now):
                     return await self._change(connection, row, state="Unconfirmed", failure=_CUT_SHORT), False
                 return _video(row), False
             if daily_limit is not None:
@@ -219,9 +221,10 @@ class Journal:
         """A person found the task of an unconfirmed request; raises RequestRejected when that cannot be."""
         async with self.writing() as connection:
             row = await self._row(connection, id)
-            overdue = row.state == "Submitting" and row.submit_deadline <= self.clock()
-            if row.state != "Unconfirmed" and not overdue:
-                raise RequestRejected(f"Record {id} is {row.state}; only an unconfirmed one can be given a task_id.")
+            if task_id == row.task_id:
+                return _video(row)
+            if row.state not in ("Submitting", "Unconfirmed"):
+                raise RequestRejected(f"Record {id} is {row.state}; only an Unconfirmed one can be given a task_id.")
             video = await self._link_task(connection, row, task_id)
         if video.task_id != task_id:
             raise RequestRejected(str(video.failure))
@@ -260,7 +263,9 @@ class Journal:
     async def recover(self) -> int:
         """Mark as unconfirmed what processes that died were sending; how many there were."""
         now = self.clock()
-        overdue = (videos.c.state == "Submitting", videos.c.submit_deadline <= now)
+        deadline = videos.c.submit_deadline
+        over = or_(deadline <= now, deadline > now + HOUR_SECONDS)
+        overdue = (videos.c.state == "Submitting", over)
         async with self.reading() as connection:
             if (await connection.execute(select(videos.c.number).where(*overdue).limit(1))).first() is None:
                 return 0
@@ -365,6 +370,16 @@ class Journal:
         # Sorted here: asked to sort, SQLite would rather walk through the whole journal in order.
         return [_video(row) for row in sorted(rows, key=_number, reverse=True)]
 
+    async def unfinished(self) -> list[Video]:
+        """What is under way, or finished but not at home."""
+        async with self.reading() as connection:
+            # Two questions: for one with OR, SQLite walks through the whole journal.
+            rows = [
+                *await connection.execute(select(videos).where(self._ours, text(schema.ACTIVE))),
+                *await connection.execute(select(videos).where(self._ours, text(schema.TO_WATCH))),
+            ]
+        return [*{row.number: _video(row) for row in rows}.values()]
+
     async def lease(
         self, owner: str, *, seconds: float, limit: int = 500, task_ids: Collection[str] | None = None
     ) -> list[Video]:
@@ -372,7 +387,8 @@ class Journal:
         if task_ids is not None and not task_ids:
             return []
         now = self.clock()
-        free = or_(videos.c.lease_until.is_(None), videos.c.lease_until <= now, videos.c.lease_owner == owner)
+        until = videos.c.lease_until
+        free = or_(until.is_(None), until <= now, until > now + HOUR_SECONDS, videos.c.lease_owner == owner)
         due = select(videos.c.number).where(self._ours, text(schema.TO_WATCH), free)
         if task_ids is not None:
             due = due.where(videos.c.task_id.in_(task_ids))
@@ -447,6 +463,10 @@ class Journal:
                 yield connection
         except (SQLAlchemyError, OSError) as error:
             raise schema.trouble(self._place, error) from error
+
+
+def _is_over(deadline: float, now: float) -> bool:
+    return deadline <= now or deadline > now + HOUR_SECONDS
 
 
 def _number(row: Row[Any]) -> int:

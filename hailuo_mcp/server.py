@@ -2,10 +2,13 @@
 
 import asyncio
 import importlib.metadata
+import os
+import signal
 import socket
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from mcp.server.mcpserver import MCPServer
 
@@ -47,7 +50,8 @@ def build_server(
     async def lifespan(_: "MCPServer[App]") -> AsyncIterator[App]:
         app.start_watch()
         try:
-            yield app
+            with _closed_by_sigterm(app):
+                yield app
         finally:
             await app.close()
 
@@ -66,6 +70,30 @@ def build_server(
     add_resources(server, app)
     add_prompts(server)
     return server
+
+
+@contextmanager
+def _closed_by_sigterm(app: App) -> Iterator[None]:
+    """SIGTERM ends the process as ever, but what is being paid for reaches the journal first.
+
+    Where somebody else handles the signal, as the HTTP server does, that stays so.
+    """
+    in_charge = threading.current_thread() is threading.main_thread() and os.name != "nt"
+    if not in_charge or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def close() -> None:
+        loop.remove_signal_handler(signal.SIGTERM)
+        closing = loop.create_task(app.close())
+        closing.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGTERM))
+
+    loop.add_signal_handler(signal.SIGTERM, close)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 async def serve_http(

@@ -11,6 +11,7 @@ from functools import partial
 
 from hailuo_mcp import files
 from hailuo_mcp.api import HailuoApi, Submission, VideoLink
+from hailuo_mcp.clocks import Steady
 from hailuo_mcp.collector import Collector
 from hailuo_mcp.errors import ApiRefused, HailuoError, JournalUnavailable, NotFound, Unconfirmed
 from hailuo_mcp.frames import Frame
@@ -80,7 +81,7 @@ class Studio:
         self._host = host
         self._patience = submit_seconds + SPARE_SECONDS
         self._daily_limit = daily_limit
-        self._clock = clock
+        self._now = Steady(clock)
         self._sleep = sleep
         self._paying: dict[str, asyncio.Task[tuple[Video, bool]]] = {}
 
@@ -157,23 +158,27 @@ class Studio:
                 video = replace(video, state="Unconfirmed", failure=str(error))
                 with suppress(JournalUnavailable):
                     video = await self._journal.unconfirmed(video.id, str(error))
+                await self._collector.tell(video)
                 raise Unconfirmed(unconfirmed_words(video)) from error
             except HailuoError as error:
                 with suppress(JournalUnavailable):
-                    await self._journal.refused(video.id, str(error))
+                    await self._collector.tell(await self._journal.refused(video.id, str(error)))
                 raise
             try:
-                return await self._journal.submitted(video.id, task_id), True
+                video = await self._journal.submitted(video.id, task_id)
             except JournalUnavailable as error:
                 raise JournalUnavailable(
                     f"The video was submitted and paid for, its task_id is {task_id}, but the journal could not be "
-                    f"written: {error} Keep the task_id; check_status and download_video work with it."
+                    f"written: {error} Keep the task_id: once the journal is mended, call check_status with it and "
+                    f'record="{video.id}".'
                 ) from error
+            await self._collector.tell(video)
+            return video, True
 
     async def _await_twin(self, video: Video) -> Video:
         """The task id of the same request that another process is sending; raises Unconfirmed when there is none."""
-        deadline = self._clock() + TWIN_WAIT_SECONDS
-        while video.state == "Submitting" and self._clock() < deadline:
+        deadline = self._now() + TWIN_WAIT_SECONDS
+        while video.state == "Submitting" and self._now() < deadline:
             await self._sleep(0.5)
             video = await self._journal.find(video.id) or video
         if video.task_id:
@@ -182,16 +187,25 @@ class Studio:
             raise ApiRefused(str(video.failure))
         raise Unconfirmed(unconfirmed_words(video))
 
-    async def status(self, task_id: str, wait_seconds: float = 0, tell: Tell | None = None) -> Video:
-        """Where a video stands, after waiting at most `wait_seconds` for its end. Any task id of the key works."""
+    async def status(
+        self, task_id: str, wait_seconds: float = 0, tell: Tell | None = None, *, record: str = ""
+    ) -> Video:
+        """Where a video stands, after waiting at most `wait_seconds` for its end. Any task id of the key works.
+
+        `record`: the unconfirmed request that, as a person found out, this task belongs to.
+        """
+        if record:
+            await self._collector.resolve(record, task_id)
         known = await self._journal.find(task_id)
+        if known and known.state == "Submitting" and await self._journal.recover():
+            known = await self._journal.find(task_id)
         if known and known.task_id is None:
             raise (
                 ApiRefused(str(known.failure)) if known.state == "Refused" else Unconfirmed(unconfirmed_words(known))
             )
         task_id = str(known.task_id) if known else task_id
         if wait_seconds <= 0:
-            return await self._collector.look(task_id)
+            return await self._collector.glance(task_id)
         return await self._collector.wait(task_id, wait_seconds, tell or _say_nothing)
 
     async def glance(self, task_id: str) -> Video:
@@ -210,8 +224,8 @@ class Studio:
         home = asyncio.create_task(
             self._collector.bring_home(task_id, files.video_name(filename) if filename else None)
         )
-        start = self._clock()
-        while (waited := self._clock() - start) < patience:
+        start = self._now()
+        while (waited := self._now() - start) < patience:
             pause = asyncio.ensure_future(self._sleep(min(TELL_SECONDS, patience - waited)))
             try:
                 await asyncio.wait({home, pause}, return_when=asyncio.FIRST_COMPLETED)
@@ -220,7 +234,7 @@ class Studio:
             if home.done():
                 return home.result()
             if tell and (video := await self._journal.find(task_id)):
-                await tell(self._clock() - start, video)
+                await tell(self._now() - start, video)
         home.cancel()  # only this caller's wait; the download itself is shared
         video = await self._journal.find(task_id) or await self._collector.look(task_id)
         return replace(video, path=None)  # the record may still tell of a file that is gone
@@ -245,6 +259,7 @@ class Studio:
         self, state: State | None = None, limit: int = 20, before: str | None = None
     ) -> tuple[list[Video], str | None]:
         """Videos, newest first, and the cursor of the next page."""
+        await self._journal.recover()
         return await self._journal.recent(state=state, limit=limit, before=before)
 
     async def find(self, task_id: str) -> Video:
@@ -256,6 +271,7 @@ class Studio:
 
     async def under_way(self) -> list[Video]:
         """Videos that are neither finished nor refused, newest first."""
+        await self._journal.recover()
         return await self._journal.under_way()
 
 
@@ -267,11 +283,12 @@ def unconfirmed_words(video: Video) -> str:
             f"The same request is being sent by another window since {when} and has no task_id yet (record "
             f"{video.id}). Nothing was sent again. Ask once more in a minute."
         )
+    take = video.intent.take if video.intent else 1
     return (
         f"This request was sent at {when}, but its outcome is not known: {video.failure}. It may have been paid for, "
-        f"so it was not sent again (record {video.id}). Look at the account's task list at the provider: if the task "
-        "is there, check_status with its task_id goes on from here; if not, generate_video with the next `take` "
-        "number sends the request again."
+        "so it was not sent again. Look at the account's task list at the provider. If the task is there, call "
+        f'check_status with its task_id and record="{video.id}"; if not, generate_video with take={take + 1} sends '
+        "the request again."
     )
 
 

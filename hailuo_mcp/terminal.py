@@ -53,7 +53,7 @@ async def status(options: argparse.Namespace, settings: Settings, console: Conso
         if not options.task:
             return show(await studio.under_way(), "No video is under way.", None, options, console)
         settings.require_key()
-        video = await studio.status(options.task)
+        video = await studio.status(options.task, record=options.record)
         if options.wait and video.state == "Processing":
             async with _kept(options, console):
                 usual = 60.0 * TYPICAL_MINUTES[1]

@@ -20,10 +20,11 @@ _CALLS = {
     r"the same call with confirm=true\. preview=true draws it": "the same with --pay. --preview draws it",
 }
 _NAMES = {
+    "check_status with its task_id and record=": "`hailuo-mcp status` with its task_id and --record ",
     "check_status": "`hailuo-mcp status`",
     "download_video": "`hailuo-mcp download`",
     "list_videos": "`hailuo-mcp list`",
-    "generate_video with the next `take` number": "`hailuo-mcp generate` with the next number as --take",
+    "generate_video with take=": "`hailuo-mcp generate` with --take ",
     "generate_video": "`hailuo-mcp generate`",
     "first_frame_image": "FIRST",
     "last_frame_image": "LAST",

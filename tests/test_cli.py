@@ -204,9 +204,15 @@ async def test_a_lost_reply_has_a_code_of_its_own_and_is_never_resent(terminal: 
         ran = await terminal.type("generate", "first.jpg", "--prompt", "x")
         assert (ran.code, ran.out) == (3, "")
         assert "may have been paid for" in ran.err
-        assert "`hailuo-mcp generate` with the next number as --take" in ran.err
+        assert "`hailuo-mcp status` with its task_id and --record " in ran.err
+        assert "`hailuo-mcp generate` with --take 2 sends the request again" in ran.err
     assert len(terminal.simulator.ledger) == 1
     assert "Unconfirmed" in (await terminal.type("list")).out
+    (record,) = (video["record"] for video in (await terminal.type("list", "--json")).document["videos"])
+    found = await terminal.type("status", terminal.bill().task_id, "--record", record, "--wait", "--json")
+    assert (found.code, found.document["status"]) == (0, "Success")
+    (video,) = (await terminal.type("list", "--json")).document["videos"]
+    assert (video["task_id"], video["prompt"]) == (terminal.bill().task_id, "x")
 
 
 async def test_the_same_request_is_watched_not_paid_again(terminal: Terminal) -> None:

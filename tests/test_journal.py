@@ -6,7 +6,7 @@ import re
 import sqlite3
 import subprocess
 import sys
-import uuid
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
@@ -16,11 +16,12 @@ from typing import Any
 
 import asyncpg
 import pytest
-from postgres import Server, postgres
+from postgres import Server
 from sqlalchemy import event
 
 from hailuo_mcp import journal_schema
 from hailuo_mcp.errors import BudgetReached, JournalUnavailable, NotFound, RequestRejected
+from hailuo_mcp.film_journal import FilmJournal
 from hailuo_mcp.journal import Home, Intent, Journal, State, Video
 
 HOST = "https://api.example"
@@ -36,35 +37,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    with postgres() as server:
-        yield server
-
-
-@pytest.fixture
-async def postgres_url(server: Server) -> AsyncIterator[str]:
-    """An empty PostgreSQL database."""
-    if server.url is None:
-        pytest.skip(server.reason)
-    name = f"hailuo_test_{uuid.uuid4().hex}"
-    admin = await asyncpg.connect(server.url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", server.url)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
-
-
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{(tmp_path / 'new folder' / 'journal.db').as_posix()}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
 
 
 @pytest.fixture
@@ -306,6 +278,14 @@ async def test_what_is_observed_is_kept_and_completed(journal: Journal, clock: C
     assert video.intent == replace(intent(), key="key of task")
 
 
+async def test_a_clock_set_back_keeps_nothing_in_sending_for_ever(journal: Journal, clock: Clock) -> None:
+    video = await begun(journal)
+    clock.now -= 24 * HOUR
+    assert await journal.recover() == 1
+    found, new = await journal.begin(intent(), patience=60)
+    assert (found.id, found.state, new) == (video.id, "Unconfirmed", False)
+
+
 @pytest.mark.parametrize("end", ["Success", "Failed"])
 async def test_an_end_never_goes_back_to_processing(journal: Journal, end: State) -> None:
     video = await in_state(journal, end)
@@ -370,6 +350,7 @@ async def test_a_person_who_finds_the_task_brings_an_unconfirmed_request_back(jo
     video = await in_state(journal, "Unconfirmed")
     found = await journal.resolve(video.id, "found")
     assert (found.id, found.state, found.task_id, found.failure) == (video.id, "Processing", "found", None)
+    assert await journal.resolve(video.id, "found") == found
 
 
 async def test_what_is_known_of_a_task_moves_to_the_request_it_belongs_to(journal: Journal, clock: Clock) -> None:
@@ -390,7 +371,7 @@ async def test_a_task_of_another_request_cannot_be_taken(journal: Journal) -> No
     assert await journal.find("task") == other
 
 
-@pytest.mark.parametrize("state", ["Submitting", "Processing", "Success", "Refused"])
+@pytest.mark.parametrize("state", ["Processing", "Success", "Failed", "Refused"])
 async def test_only_an_unconfirmed_request_can_be_resolved(journal: Journal, state: State) -> None:
     video = await in_state(journal, state)
     with pytest.raises(RequestRejected, match=state):
@@ -436,6 +417,14 @@ async def test_under_way_is_what_has_not_ended(journal: Journal) -> None:
     states: list[State] = ["Submitting", "Unconfirmed", "Processing", "Success", "Failed", "Refused"]
     made = [await in_state(journal, state, state) for state in states]
     assert await journal.under_way() == made[2::-1]
+
+
+async def test_unfinished_is_what_has_not_ended_or_is_not_at_home(journal: Journal) -> None:
+    states: list[State] = ["Submitting", "Unconfirmed", "Processing", "Success", "Failed", "Refused"]
+    made = {state: (await in_state(journal, state, state)).id for state in states}
+    assert {video.id for video in await journal.unfinished()} == {made[state] for state in states[:4]}
+    await journal.brought_home("task of Success", Home("/videos/home.mp4", 9))
+    assert {video.id for video in await journal.unfinished()} == {made[state] for state in states[:3]}
 
 
 # Leases
@@ -666,11 +655,37 @@ async def test_a_journal_that_cannot_be_made_is_an_error_before_anything_is_paid
         assert str(tmp_path) in str(failure.value)
 
 
-@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write everywhere")
-async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(JournalUnavailable, match="writable"):
-        await Journal(f"sqlite:///{(tmp_path / 'journal.db').as_posix()}", host=HOST).open()
+@contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    """The person who runs the tests; instead of root, who may write everywhere, the one who may nowhere."""
+    if os.getuid() == 0:
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(os.getuid())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no such modes")
+async def test_a_folder_or_journal_that_cannot_be_written_is_named() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        url, other = (f"sqlite:///{(folder / name).as_posix()}" for name in ("journal.db", "other.db"))
+        async with Journal(url, host=HOST) as journal:
+            video = await begun(journal)
+        (folder / "journal.db").chmod(0o444)
+        folder.chmod(0o500)
+        with nobody(folder):
+            with pytest.raises(JournalUnavailable, match=r"other\.db cannot be used: .*writable"):
+                await Journal(other, host=HOST).open()
+            with pytest.raises(JournalUnavailable, match=r"journal\.db cannot be used: .*writable"):
+                async with Journal(url, host=HOST) as journal:
+                    await begun(journal, "another")
+        folder.chmod(0o700)
+        (folder / "journal.db").chmod(0o644)
+        async with Journal(url, host=HOST) as journal:
+            assert (await journal.recent())[0] == [video]
 
 
 async def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
@@ -842,6 +857,15 @@ INSERT INTO hailuo_videos (id, host, state, created_at, updated_at, failure, key
 """
 
 
+SECOND_VERSION = (
+    FIRST_VERSION.replace("take BIGINT);", "take BIGINT, film_id TEXT, shot BIGINT,\n"
+                          "    given_up BOOLEAN DEFAULT FALSE NOT NULL);")
+    .replace("WHERE path IS NULL AND state IN", "WHERE path IS NULL AND NOT given_up AND state IN")
+    .replace("('schema', '1')", "('schema', '2')")
+)  # fmt: skip
+OLDER = pytest.mark.parametrize("older", [FIRST_VERSION, SECOND_VERSION], ids=["first", "second"])
+
+
 async def run_sql(url: str, script: str) -> None:
     if url.startswith("sqlite"):
         path = Path(url.removeprefix("sqlite:///"))
@@ -854,8 +878,11 @@ async def run_sql(url: str, script: str) -> None:
         await connection.close()
 
 
-async def test_a_journal_of_the_first_version_is_carried_forward_with_all_it_holds(url: str, clock: Clock) -> None:
-    await run_sql(url, FIRST_VERSION)
+@OLDER
+async def test_a_journal_of_an_older_version_is_carried_forward_with_all_it_holds(
+    url: str, clock: Clock, older: str
+) -> None:
+    await run_sql(url, older)
     async with AsyncExitStack() as stack:
         opened = [Journal(url, host=HOST, clock=clock) for _ in range(4)]
         await asyncio.gather(*(stack.enter_async_context(journal) for journal in opened))
@@ -869,27 +896,59 @@ async def test_a_journal_of_the_first_version_is_carried_forward_with_all_it_hol
         assert lost.intent is not None
         assert await journal.begin(lost.intent, patience=60) == (lost, False)
         assert (await begun(journal)).intent == intent()
+        whole = Home("/videos/theirs.mp4", 9, 5.875, 24.0, "h264", has_audio=False)
+        seen = await journal.brought_home("task-2", whole)
+        assert (seen.seconds, seen.frames_per_second, seen.codec, seen.has_audio) == (5.875, 24.0, "h264", False)
+        film = await FilmJournal(journal).create("[]")
+        shot, new = await journal.begin(intent("a shot", film.id, 1), patience=60)
+        assert new
+        assert await journal.shots(film.id) == [shot]
 
 
-async def test_an_old_journal_becomes_the_same_as_a_new_one(tmp_path: Path) -> None:
-    shapes = []
-    for name, script in (("old", FIRST_VERSION), ("new", "")):
-        url = f"sqlite:///{(tmp_path / name).as_posix()}"
-        await run_sql(url, script)
-        async with Journal(url, host=HOST):
-            pass
-        with closing(sqlite3.connect(tmp_path / name)) as database:
-            columns = [
-                (table, *column)
-                for table in ("hailuo_videos", "hailuo_films")
-                for column in database.execute('SELECT name, "notnull" FROM pragma_table_info(?)', (table,))
-            ]
-            indexes = database.execute(
-                "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql > ''"
-            ).fetchall()
-            schema = database.execute("SELECT value FROM hailuo_meta").fetchall()
-        shapes.append((sorted(columns), {name: re.sub(r"[\s()\"]+", "", sql) for name, sql in indexes}, schema))
-    assert shapes[0] == shapes[1]
+async def shape(url: str) -> list[list[str]]:
+    """Columns and indexes of a journal, without the databases' own ways of writing them."""
+    if url.startswith("sqlite"):
+        columns = 'SELECT m.name, c.name, c."notnull" FROM sqlite_schema m, pragma_table_info(m.name) c'
+        indexes = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql > ''"
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+            found = [database.execute(question).fetchall() for question in (columns, indexes)]
+    else:
+        columns = "SELECT table_name, column_name, is_nullable, data_type FROM information_schema.columns "
+        columns += "WHERE table_schema = 'public'"
+        indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+        connection = await asyncpg.connect(url)
+        found = [[tuple(row) for row in await connection.fetch(question)] for question in (columns, indexes)]
+        await connection.close()
+    return [sorted(re.sub(r"[\s()\"]+", "", " ".join(map(str, row))) for row in rows) for rows in found]
+
+
+@OLDER
+async def test_an_old_journal_becomes_the_same_as_a_new_one(url: str, older: str) -> None:
+    async with Journal(url, host=HOST):
+        pass
+    new = await shape(url)
+    await run_sql(url, "DROP TABLE hailuo_films; DROP TABLE hailuo_videos; DROP TABLE hailuo_meta;")
+    await run_sql(url, older)
+    assert await shape(url) != new
+    async with Journal(url, host=HOST):
+        pass
+    assert await shape(url) == new
+
+
+@OLDER
+async def test_an_upgrade_that_is_interrupted_is_made_again(
+    url: str, older: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run_sql(url, older)
+    before = await shape(url)
+    steps = journal_schema._MIGRATIONS
+    monkeypatch.setattr(journal_schema, "_MIGRATIONS", {**steps, 3: (*steps[3], "SELECT breaks FROM nowhere")})
+    with pytest.raises(JournalUnavailable):
+        await Journal(url, host=HOST).open()
+    assert await shape(url) == before
+    monkeypatch.undo()
+    async with Journal(url, host=HOST) as journal:
+        assert len((await journal.recent())[0]) == 3
 
 
 async def test_a_journal_of_a_newer_version_is_left_alone(url: str) -> None:
@@ -917,6 +976,7 @@ async def test_no_question_reads_the_whole_journal(sqlite_url: str) -> None:
         await journal.given_up("task", "why")
         await journal.recover()
         await journal.under_way()
+        await journal.unfinished()
         await journal.recent(before=video.id)
         await journal.recent(state="Success", before=video.id)
         await journal.lease("me", seconds=60)

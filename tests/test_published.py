@@ -16,7 +16,7 @@ from hailuo_mcp.settings import Settings, variable
 
 CORE = ("generate_video", "check_status", "get_download_url", "download_video")
 CORE_BYTES_MAX = 8_000
-FIRST_THREE_BYTES_MAX = 3_450  # about 780 tokens of o200k_base
+FIRST_THREE_BYTES_MAX = 3_420  # below 780 tokens of o200k_base
 TOOLS_BYTES_MAX = 14_000
 PACKAGE_BYTES_BELOW = 300_000
 

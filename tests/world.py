@@ -66,15 +66,18 @@ class Time:
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
+        self.back = 0.0  # seconds by which somebody has set the clock back
+        self.sleeps = 0
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self.simulator: Simulator | None = None
         self.threads: Threads | None = None
 
     def clock(self) -> float:
-        return self.now
+        return self.now - self.back
 
     async def sleep(self, seconds: float) -> None:
+        self.sleeps += 1
         wake = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self.now + max(0.0, seconds), next(self._order), wake))
         await wake
@@ -178,6 +181,12 @@ class World:
         """How many calls of a kind the API has seen."""
         return sum(request.call == kind for request in self.simulator.requests)
 
+    async def heard(self, kind: str, times: int = 1) -> None:
+        """Wait until the API has seen so many calls of a kind."""
+        async with asyncio.timeout(60):
+            while self.calls(kind) < times:  # noqa: ASYNC110 - real input and output, which no event tells of
+                await asyncio.sleep(SETTLE_SECONDS)
+
 
 def text(result: CallToolResult) -> str:
     """All text of a result."""
@@ -191,6 +200,7 @@ async def world(
     era: str = "auto",
     person: ElicitationFnT | None = None,
     short_side: int = 144,
+    generation_seconds: float = 30,
     **given: Any,
 ) -> AsyncIterator[World]:
     """A world whose settings can be given; nothing is collected in the background unless asked for.
@@ -199,7 +209,11 @@ async def world(
     """
     time = Time()
     simulator = Simulator(
-        keys=(KEY,), generation_seconds=30, short_side=short_side, clock=time.clock, folder=folder / "simulator"
+        keys=(KEY,),
+        generation_seconds=generation_seconds,
+        short_side=short_side,
+        clock=time.clock,
+        folder=folder / "simulator",
     )
     async with simulator, play(folder, simulator, time, era=era, person=person, **given) as played:
         yield played

@@ -59,8 +59,9 @@ def ask_about_shot(
 def _asks(ctx: Context[App, Any]) -> bool:
     """Whether the person is to be asked, and can be."""
     app: App = ctx.request_context.lifespan_context
-    capabilities = ctx.client_capabilities
-    return app.settings.confirm == "always" and bool(capabilities and capabilities.elicitation)
+    able = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
+    shows_forms = able is not None and (able.form is not None or able.url is None)
+    return app.settings.confirm == "always" and shows_forms
 
 
 def agreed(answer: ElicitationResult[Consent]) -> bool:

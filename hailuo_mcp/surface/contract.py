@@ -84,19 +84,19 @@ Prompt = Annotated[
 FirstFrame = Annotated[
     str, Field(description="Opening picture: full path, URL, or hailuo://videos/ID/last-frame"), BeforeValidator(_text)
 ]
-LastFrame = Annotated[str, Field(description="Closing picture, same shape"), BeforeValidator(_text)]
+LastFrame = Annotated[str, Field(description="Closing picture"), BeforeValidator(_text)]
 Seconds = Annotated[Duration, Field(description="Seconds; 10 needs 768P"), BeforeValidator(_number)]
 Quality = Annotated[Resolution, BeforeValidator(_upper)]
 TaskId = Annotated[str, BeforeValidator(_text), AfterValidator(_required), AfterValidator(_word)]
 MaybeTaskId = Annotated[
     str, Field(description="Omit to see all under way"), BeforeValidator(_text), AfterValidator(_word)
 ]
-FileId = Annotated[str, Field(description="Omit to look it up"), BeforeValidator(_text), AfterValidator(_word)]
+# Without a description: it costs every model tokens, and who needs it is told how by the error of a lost answer.
+Record = Annotated[str, BeforeValidator(_text), AfterValidator(_word)]
+FileId = Annotated[str, BeforeValidator(_text), AfterValidator(_word)]
 WaitSeconds = Annotated[int, Field(ge=0, le=WAIT_MAX_SECONDS), BeforeValidator(_number)]
-Take = Annotated[
-    int, Field(ge=1, le=TAKES_MAX, description="Raise by 1 to pay for the same again"), BeforeValidator(_number)
-]
-Mend = Annotated[bool, Field(description="Mend copies of frames where needed")]
+Take = Annotated[int, Field(ge=1, le=TAKES_MAX, description="+1 pays for the same again"), BeforeValidator(_number)]
+Mend = Annotated[bool, Field(description="Mend frame copies")]
 MaybePrompt = Annotated[str, BeforeValidator(_text)]
 Clip = Annotated[
     str,

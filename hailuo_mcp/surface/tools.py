@@ -28,6 +28,7 @@ from hailuo_mcp.surface.contract import (
     Mend,
     Prompt,
     Quality,
+    Record,
     Saved,
     Seconds,
     StatusOf,
@@ -86,7 +87,7 @@ class Tools:
         """Make a video from a first and/or last picture. COSTS MONEY: call once for each video wanted.
 
         Give frames as paths or URLs, never as pasted bytes. Returns a task_id at once; the video takes 1-5 minutes.
-        Next: check_status. The same request is not paid twice while it is under way.
+        Next: check_status. A repeated request is not paid twice.
         """
         from hailuo_mcp.studio import Request
 
@@ -126,15 +127,17 @@ class Tools:
         return answer("\n".join(filter(None, lines)), result)
 
     async def check_status(
-        self, ctx: Context[Any, Any], task_id: MaybeTaskId = "", wait_seconds: WaitSeconds = 0
+        self, ctx: Context[Any, Any], task_id: MaybeTaskId = "", wait_seconds: WaitSeconds = 0, record: Record = ""
     ) -> Annotated[CallToolResult, StatusOf]:
         """See how a video stands; free. wait_seconds=45 waits for its end. Next: download_video."""
         studio = await self._app.studio()
+        if record and not task_id:
+            return refusal(f"task_id: must be the task, as the provider lists it, that record {record} belongs to")
         if not task_id:
             return _under_way(await studio.under_way())
         if is_film(task_id):
             return await self._film_status(ctx, task_id, wait_seconds)
-        video = await studio.status(task_id, wait_seconds, _progress(ctx, wait_seconds))
+        video = await studio.status(task_id, wait_seconds, _progress(ctx, wait_seconds), record=record)
         result = StatusOf(
             task_id=str(video.task_id),
             status=_STATUS[video.state],

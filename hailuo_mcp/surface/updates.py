@@ -1,17 +1,14 @@
 """Tells subscribed clients, of both protocol eras, that a video's record changed."""
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
-import anyio
+from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated
 from mcp_types import EmptyResult, SubscribeRequestParams, UnsubscribeRequestParams
 
 if TYPE_CHECKING:
-    from mcp.server.session import ServerSession
-
     from hailuo_mcp.film import Film
     from hailuo_mcp.journal import Video
 
@@ -24,7 +21,7 @@ class Updates:
 
     def __init__(self) -> None:
         self.bus = InMemorySubscriptionBus()
-        self._older: dict[str, WeakSet[ServerSession]] = {}
+        self._older: dict[str, set[Connection]] = {}
 
     def serve_older_clients(self, server: "MCPServer[Any]") -> None:
         """Answer `resources/subscribe` and `resources/unsubscribe`, which the present protocol no longer has."""
@@ -35,7 +32,7 @@ class Updates:
 
     async def announce(self, video: "Video") -> None:
         """Tell that the list of videos and this video's record changed."""
-        await self._tell(VIDEOS, f"{VIDEOS}/{video.task_id}")
+        await self._tell(VIDEOS, *(f"{VIDEOS}/{name}" for name in (video.task_id, video.id) if name))
 
     async def announce_film(self, film: "Film") -> None:
         """Tell that the list of films and this film changed."""
@@ -44,16 +41,27 @@ class Updates:
     async def _tell(self, *uris: str) -> None:
         for uri in uris:
             await self.bus.publish(ResourceUpdated(uri=uri))
-            for session in [*self._older.get(uri, ())]:
-                try:
-                    await session.send_resource_updated(uri)
-                except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-                    self._older[uri].discard(session)
+            for connection in [*self._older.get(uri, ())]:
+                await connection.notify("notifications/resources/updated", {"uri": uri})
 
     async def _subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
-        self._older.setdefault(str(params.uri), WeakSet()).add(ctx.session)
+        connection, uri = _connection(ctx), str(params.uri)
+        if connection not in self._older.setdefault(uri, set()):
+            self._older[uri].add(connection)
+            connection.exit_stack.callback(self._drop, connection, uri)
         return EmptyResult()
 
     async def _unsubscribe(self, ctx: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams) -> EmptyResult:
-        self._older.get(str(params.uri), WeakSet[Any]()).discard(ctx.session)
+        self._drop(_connection(ctx), str(params.uri))
         return EmptyResult()
+
+    def _drop(self, connection: Connection, uri: str) -> None:
+        listeners = self._older.get(uri, set())
+        listeners.discard(connection)
+        if not listeners:
+            self._older.pop(uri, None)
+
+
+def _connection(ctx: ServerRequestContext[Any, Any]) -> Connection:
+    # `ctx.session` itself lives no longer than its request, and the SDK shows the connection behind it to nobody.
+    return ctx.session._connection
