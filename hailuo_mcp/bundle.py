@@ -13,6 +13,7 @@ from hailuo_mcp.errors import DownloadFailed, HailuoError
 from hailuo_mcp.files import draft
 from hailuo_mcp.server import build_server
 from hailuo_mcp.settings import KEY_VARIABLE, Settings, load_settings, variable
+from hailuo_mcp.surface.player import for_models
 
 NAME = "hailuo-mcp"
 PACKAGE = Path(__file__).parent
@@ -111,6 +112,7 @@ async def manifest() -> dict[str, Any]:
         "tools": [
             {"name": tool.name, "description": " ".join((tool.description or "").split())}
             for tool in await build_server(load_settings()).list_tools()
+            if for_models(tool.meta)
         ],
         "prompts_generated": True,
         "compatibility": {

@@ -17,6 +17,7 @@ from hailuo_mcp.errors import NotConfigured
 from hailuo_mcp.settings import Settings, Transport
 from hailuo_mcp.surface.films import FilmTools
 from hailuo_mcp.surface.looking import LookingTools
+from hailuo_mcp.surface.player import Player
 from hailuo_mcp.surface.prompts import add_prompts
 from hailuo_mcp.surface.resources import add_resources
 from hailuo_mcp.surface.tasks import Tasks, VideoTasks
@@ -43,6 +44,7 @@ def build_server(
 ) -> "MCPServer[App]":
     """The server over one app; nothing is opened before it runs."""
     app = App(settings, transport, clock=clock, sleep=sleep)
+    player = Player(app, clock)
     updates = Updates()
     app.announce, app.announce_film = updates.announce, updates.announce_film
 
@@ -60,8 +62,9 @@ def build_server(
         title="Hailuo first/last-frame video",
         instructions=INSTRUCTIONS,
         version=VERSION,
-        tools=[*Tools(app).all(), *LookingTools(app).all(), *FilmTools(app).all()],
-        extensions=[Tasks(VideoTasks(app))],
+        tools=[*player.attached([*Tools(app).all(), *LookingTools(app).all(), *FilmTools(app).all()])],
+        extensions=[Tasks(VideoTasks(app)), player],
+        middleware=[player.hide],
         lifespan=lifespan,
         log_level=settings.log_level,
         subscriptions=updates.bus,

@@ -8,18 +8,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from hailuo_mcp import files
 from hailuo_mcp.api import HailuoApi, Submission, VideoLink
 from hailuo_mcp.clocks import Steady
 from hailuo_mcp.collector import Collector
 from hailuo_mcp.errors import ApiRefused, HailuoError, JournalUnavailable, NotFound, Unconfirmed
-from hailuo_mcp.frames import Frame
+from hailuo_mcp.frames import Frame, FrameName
 from hailuo_mcp.journal import Intent, Journal, State, Video
 from hailuo_mcp.review import Request as Request
 from hailuo_mcp.review import Review, Reviewer
 from hailuo_mcp.stills import Stills
 from hailuo_mcp.viewing import Preview, View, Viewer
+
+if TYPE_CHECKING:
+    from hailuo_mcp.miniatures import Miniature
 
 CLOSING_SECONDS = 1.5  # hosts give a server about 2 s before they kill it
 SPARE_SECONDS = 30.0  # beyond the submit timeout: a record still `Submitting` then belongs to a dead process
@@ -250,6 +254,21 @@ class Studio:
     async def view(self, clip: str, frames: int, moment: str | None = None) -> View:
         """A look at a finished clip, named by its task_id or its file in the output folder; saves a moment as PNG."""
         return await self._viewer.view(clip, frames, moment)
+
+    async def glimpses(self, first: str | None, last: str | None) -> dict[FrameName, bytes]:
+        """Small JPEGs of the frames that a request names, of those that can be seen."""
+        return await self._viewer.glimpses({"first_frame_image": first, "last_frame_image": last})
+
+    async def glimpses_of(self, asked: Intent) -> dict[FrameName, bytes]:
+        """Small JPEGs of the frames that a video was asked with, of those that are still the same."""
+        return await self._viewer.glimpses(
+            {"first_frame_image": asked.first_frame, "last_frame_image": asked.last_frame},
+            {"first_frame_image": asked.first_frame_sha256, "last_frame_image": asked.last_frame_sha256},
+        )
+
+    async def miniature(self, clip: str) -> "Miniature":
+        """A finished clip small enough for a message, named by its task_id or its file in the output folder."""
+        return await self._viewer.miniature(clip)
 
     async def still(self, task_id: str, moment: str) -> bytes:
         """A frame of a finished video as PNG: the `first`, the `last`, or the one at that second."""

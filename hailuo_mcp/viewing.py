@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from hailuo_mcp.boards import Panel
+    from hailuo_mcp.miniatures import Miniature
     from hailuo_mcp.video import Which
 
 PICTURE_SHORT_SIDE = 420  # pixels of each frame on the board
 PREVIEW_SHORT_SIDE = 384
 PREVIEW_TILES = 9
 COMPARED_SHORT_SIDE = 256
+GLIMPSE_SHORT_SIDE = 360
 CROP_SHOWN = 0.01  # a smaller cut cannot be seen
 _ENDS: tuple[tuple[FrameName, "Which"], ...] = (("first_frame_image", "first"), ("last_frame_image", "last"))
 
@@ -124,6 +127,30 @@ class Viewer:
         frame = await self._stills.save(path, moment) if moment else None
         return View(path, video, facts, sheet, seconds, likeness, notes, frame)
 
+    async def glimpses(
+        self, sources: Mapping[FrameName, str | None], digests: Mapping[FrameName, str | None] | None = None
+    ) -> dict[FrameName, bytes]:
+        """Small JPEGs of frames, of those that can be seen; with `digests` of those that are still the same."""
+        from hailuo_mcp import miniatures
+
+        seen: dict[FrameName, bytes] = {}
+        for name, source in sources.items():
+            if not source:
+                continue
+            judged = await self._reviewer.judge(name, source, show=GLIMPSE_SHORT_SIDE, whole_urls=True)
+            if judged.frame:
+                judged.frame.close()
+            same = digests is None or (judged.frame is not None and judged.frame.sha256 == digests[name])
+            if judged.image and same:
+                seen[name] = await asyncio.to_thread(miniatures.small_jpeg, judged.image)
+        return seen
+
+    async def miniature(self, clip: str) -> "Miniature":
+        """A small copy of a clip, named by its task_id or by its file in the output folder."""
+        path, _ = await self._stills.file(clip)
+        async with self._drawing:
+            return await asyncio.to_thread(_miniature, path)
+
     async def _compared(self, path: Path, video: Video | None) -> tuple[dict[FrameName, float], list[str]]:
         """How close the clip's ends are to the frames that were asked for, where those can still be read."""
         likeness: dict[FrameName, float] = {}
@@ -201,6 +228,15 @@ def _look_at(path: Path, frames: int) -> tuple[mp4.Mp4Facts, bytes, list[float]]
         raise RequestRejected(f"{path} is not a whole MP4 video: {error}") from error
     except OSError as error:
         raise RequestRejected(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _miniature(path: Path) -> "Miniature":
+    from hailuo_mcp import miniatures, video
+
+    try:
+        return miniatures.miniature(path)
+    except (video.Unreadable, OSError) as error:
+        raise RequestRejected(f"{path} cannot be shown: {error}") from error
 
 
 def _likeness(path: Path, end: "Which", asked: "Image") -> float:

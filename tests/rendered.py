@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mcp import Client
+from mcp.client import ClientExtension, advertise
+from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from registry import server_json
 
 from hailuo_mcp import camera, rules
@@ -23,8 +25,14 @@ SURFACE = Path(__file__).parent / "surface.json"
 
 
 async def surface() -> dict[str, Any]:
-    """Everything that a client can list, as it goes over the wire."""
-    async with Client(build_server(load_settings(collect=False))) as client:
+    """Everything that a client can list, as it goes over the wire; last what only hosts with MCP Apps see."""
+    listed, for_apps = await _listed(), await _listed(advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]}))
+    more = {kind: [item for item in items if item not in listed[kind]] for kind, items in for_apps.items()}
+    return listed | {"for_apps": {kind: items for kind, items in more.items() if items}}
+
+
+async def _listed(*extensions: ClientExtension) -> dict[str, Any]:
+    async with Client(build_server(load_settings(collect=False)), extensions=extensions) as client:
         listed = [
             ("tools", (await client.list_tools()).tools),
             ("resources", (await client.list_resources()).resources),

@@ -13,7 +13,7 @@ LEVELS = [
     {"mending"},
     {"settings", "files", "frames", "api", "journal", "journal_health", "mp4", "video"},
     {"damage"},
-    {"downloads", "hosts", "machine", "reports", "joining", "film_journal"},
+    {"downloads", "hosts", "machine", "reports", "joining", "film_journal", "miniatures"},
     {"collector", "host_files", "film"},
     {"stills", "cutting"},
     {"review"},
@@ -23,7 +23,7 @@ LEVELS = [
     {"films"},
     {"app", "typed"},
     {"surface.contract", "surface.updates", "surface.consent", "surface.media"},
-    {"surface.films", "surface.tools", "surface.looking", "surface.resources", "surface.prompts"},
+    {"surface.films", "surface.tools", "surface.looking", "surface.resources", "surface.prompts", "surface.player"},
     {"surface.tasks"},
     {"server"},
     {"demo", "terminal", "film_terminal", "looking", "installing", "doctor", "bundle"},
@@ -75,8 +75,21 @@ def test_the_simulator_is_a_second_reader_of_the_contract(module: str) -> None:
         # `api` speaks to one trusted host with the key; `remote` looks at anybody's URLs, without it and with a guard.
         ("httpx", {"api", "remote"}),
         ("sqlalchemy", {"journal", "journal_schema", "journal_health", "film_journal"}),
-        ("av", {"video", "damage", "joining"}),
-        ("PIL", {"pictures", "mending", "frames", "boards", "viewing", "video", "screening", "simulator.stills"}),
+        ("av", {"video", "damage", "joining", "miniatures"}),
+        (
+            "PIL",
+            {
+                "pictures",
+                "mending",
+                "frames",
+                "boards",
+                "viewing",
+                "video",
+                "screening",
+                "miniatures",
+                "simulator.stills",
+            },
+        ),
     ],
 )
 def test_each_outside_thing_has_one_owner(library: str, owners: set[str]) -> None:

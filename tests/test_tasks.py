@@ -88,7 +88,7 @@ async def window(w: World) -> AsyncIterator[Client]:
 
 async def test_who_declares_tasks_gets_one_at_once(tmp_path: Path) -> None:
     async with world(tmp_path, poll_interval=7) as w, window(w) as client:
-        assert client.server_capabilities.extensions == {TASKS: {}}
+        assert client.server_capabilities.extensions[TASKS] == {}
         handle = await start(client, prompt="a sea")
         (bill,) = w.simulator.ledger
         assert (handle.status, handle.ttl_ms, handle.poll_interval_ms) == ("working", None, 7000)
