@@ -112,6 +112,11 @@ class Collector:
         await self._tell(care)
         return care.video
 
+    def under_way(self, task_id: str) -> Video | None:
+        """The record, if it is known here to be under way: what has ended may be changed by another process."""
+        care = self._cares.get(task_id)
+        return care.video if care and care.video and care.video.state not in ENDED else None
+
     async def wait(self, task_id: str, seconds: float, tell: Callable[[float, Video], Awaitable[None]]) -> Video:
         """Wait until the task ends, at most `seconds`; `tell` hears of the seconds waited so far and the record."""
         start = self._now()
@@ -274,9 +279,7 @@ class Collector:
         care.next_look = care.looked_at + self._interval * random.uniform(1, 1.15)  # noqa: S311
         seen = await self._api.query(task_id)
         care.failures = 0
-        # What ended may have been brought home by another process; what is under way is known here.
-        known = care.video is not None and care.video.state not in ENDED
-        before = care.video if known else await self._journal.find(task_id)
+        before = self.under_way(task_id) or await self._journal.find(task_id)
         if before and (before.state, before.upstream_status) == (seen.status, seen.upstream_status):
             care.video = before
             return before

@@ -200,7 +200,7 @@ class Studio:
         """
         if record:
             await self._collector.resolve(record, task_id)
-        known = await self._journal.find(task_id)
+        known = self._collector.under_way(task_id) or await self._journal.find(task_id)
         if known and known.state == "Submitting" and await self._journal.recover():
             known = await self._journal.find(task_id)
         if known and known.task_id is None:
