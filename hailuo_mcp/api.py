@@ -299,7 +299,8 @@ def _client(read_seconds: float) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(
             timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=64),
+            # Few are kept: for each request the pool goes through the idle ones, and for each of these through all.
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=8),
             # A proxy from the environment is for the outside world, not for this machine.
             mounts={"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None},
             headers={"User-Agent": "hailuo-mcp"},
