@@ -44,6 +44,8 @@ class Body:
             if isinstance(part, range):
                 self._file.seek(part.start)
                 part = self._file.read(len(part)) if part else b""
+            if len(part) == size:
+                return part
             found += part
             if len(found) >= size:
                 break
