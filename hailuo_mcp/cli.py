@@ -143,13 +143,13 @@ async def _serve(options: argparse.Namespace, console: Console) -> int:
     gc.disable()
     from hailuo_mcp.server import build_server, serve_http
 
-    gc.freeze()  # else the first collection would walk through all of them
-    gc.enable()
     async with AsyncExitStack() as stack:
         settings = await _settings(stack, options)
         # Before the SDK does: its own handler would print wide, coloured tracebacks.
         _log_to_stderr(settings)
         server = build_server(settings, options.transport)
+        gc.freeze()  # else the first collection would walk through all of them
+        gc.enable()
         if options.transport == "stdio":
             await server.run_stdio_async()
         else:
