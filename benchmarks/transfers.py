@@ -115,9 +115,9 @@ def download(stage: Stage) -> Section:
         section.lines.append((name, *numbers, f"{1 / samples.ratio('s', found[CURL]):.2f}", *memory))
     synced = 1 / found[OURS].ratio("s", found[CURL_SYNCED])
     section.notes.append(
-        "Once the bytes are here, the journal is told where the file is, in a commit that is synced to disk; on this "
-        f"file system that waits for the video's own bytes. Beside a curl whose file is synced too we reach "
-        f"{synced:.2f} of its speed. The rest is httpx, which brings no more than the plain script shows."
+        "Once the bytes are here, all of the video is decoded, so that a damaged one is not called saved. Then the "
+        "journal is told where it is, in a commit that is synced to disk; on some file systems that waits for the "
+        f"video's own bytes. Beside a curl whose file is synced too we reach {synced:.2f} of its speed."
     )
     _download_goals(section, found)
     return section
