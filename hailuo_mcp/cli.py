@@ -136,7 +136,7 @@ async def _bundle(options: argparse.Namespace, console: Console) -> int:
 async def _serve(options: argparse.Namespace, console: Console) -> int:
     # The SDK makes hundreds of thousands of objects that stay: collecting garbage meanwhile only delays the start.
     gc.disable()
-    from hailuo_mcp.server import build_server, serve_http
+    from hailuo_mcp.server import build_server
 
     gc.freeze()  # else the first collection would walk through all of them
     gc.enable()
@@ -144,12 +144,25 @@ async def _serve(options: argparse.Namespace, console: Console) -> int:
         settings = await _settings(stack, options)
         # Before the SDK does: its own handler would print wide, coloured tracebacks.
         _log_to_stderr(settings)
-        server = build_server(settings, options.transport)
         if options.transport == "stdio":
-            await server.run_stdio_async()
+            await build_server(settings).run_stdio_async()
         else:
-            await serve_http(server, options.host, options.port, console.say)
+            await _serve_http(settings, options, console)
     return EXIT_OK
+
+
+async def _serve_http(settings: "Settings", options: argparse.Namespace, console: Console) -> None:
+    from hailuo_mcp import hosting
+
+    servers = hosting.build_servers(settings, options.host)
+    app = hosting.build_app(
+        servers,
+        options.host,
+        tokens=settings.http_callers(),
+        names=settings.http_hosts,
+        rate=settings.http_rate,
+    )
+    await hosting.serve_http(app, options.host, options.port, console.say)
 
 
 async def _settings(stack: AsyncExitStack, options: argparse.Namespace) -> "Settings":

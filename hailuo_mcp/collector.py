@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hailuo_mcp.api import HailuoApi, VideoLink
 from hailuo_mcp.downloads import Downloads
-from hailuo_mcp.errors import ApiUnavailable, HailuoError, NotReady
+from hailuo_mcp.errors import ApiUnavailable, HailuoError, NotFound, NotReady
 from hailuo_mcp.journal import Home, Journal, Video
 from hailuo_mcp.mp4 import Mp4Facts
 
@@ -23,6 +23,7 @@ GIVE_UP_AFTER = 6  # failed tries to bring one video home in the background
 STALE_SECONDS = 48 * 3600.0  # a task that has not ended by then is only looked at when somebody asks
 PROGRESS_SECONDS = 10.0  # who waits is told at least this often
 JOURNAL_LOOK_SECONDS = 1.0  # how often a record is read again while another process watches the video
+CARES_MAX = 1000  # beyond these, what has ended is forgotten also where no watch does it
 LINK_SPARE_SECONDS = 60.0  # a link that ends sooner is asked for anew
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Collector:
         downloads: Downloads,
         *,
         interval: float,
+        adopts: bool = True,
         clock: Callable[[], float] = time.time,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -64,6 +66,7 @@ class Collector:
         self._journal = journal
         self._downloads = downloads
         self._interval = interval
+        self._adopts = adopts  # tasks of the key that the journal does not know; not where callers share the key
         self._clock = clock
         self._sleep = sleep
         self._owner = secrets.token_urlsafe(12)
@@ -126,9 +129,12 @@ class Collector:
 
     async def link(self, task_id: str, file_id: str | None = None) -> tuple[Video, VideoLink]:
         """A fresh download link; raises NotReady when the task has not succeeded."""
-        video = await self._journal.find(task_id)
-        if not file_id and (video is None or video.state != "Success" or not video.file_id):
+        video = await self._known(task_id)
+        trusted = file_id and self._adopts
+        if not trusted and (video is None or video.state != "Success" or not video.file_id):
             video = await self.look(task_id)
+        if file_id and not trusted and file_id != _file_id(video):
+            raise NotFound(f"File {file_id} is not that of task {task_id}; leave file_id out.")
         file_id = file_id or _file_id(video)
         link = await self._api.retrieve(task_id, file_id)
         if video is None or video.state != "Success":
@@ -235,6 +241,8 @@ class Collector:
         _log.info("a video is looked at again in %.0f s: %s", pause, error)
 
     async def _look(self, task_id: str, care: _Care) -> Video:
+        if care.video is None and not self._adopts:
+            await self._known(task_id)
         # The next look is set before the answer is here: a slow answer must not lead to a second query.
         care.next_look = self._clock() + self._interval * random.uniform(1, 1.15)  # noqa: S311
         seen = await self._api.query(task_id)
@@ -256,6 +264,13 @@ class Collector:
         )
         await self._tell(care)
         return care.video
+
+    async def _known(self, task_id: str) -> Video | None:
+        """The record, None for a task that may be adopted; raises NotFound where each caller has their own only."""
+        video = await self._journal.find(task_id)
+        if video is None and not self._adopts:
+            raise NotFound(f"No video with the task_id {task_id} is yours; list_videos tells which are.")
+        return video
 
     async def _look_again(self, task_id: str, video: Video) -> Video:
         """A look while somebody waits: a passing failure is waited out, not told."""
@@ -322,6 +337,8 @@ class Collector:
         return await self._downloads.fetch(task_id, name, video.download_url if lasts else None, fresh_link)
 
     def _care(self, task_id: str) -> _Care:
+        if task_id not in self._cares and len(self._cares) >= CARES_MAX:
+            self._forget_finished()
         return self._cares.setdefault(task_id, _Care())
 
 

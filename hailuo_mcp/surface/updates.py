@@ -1,22 +1,26 @@
 """Tells subscribed clients, of both protocol eras, that a video's record changed."""
 
+import contextlib
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import anyio
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated
-from mcp_types import EmptyResult, SubscribeRequestParams, UnsubscribeRequestParams
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, EmptyResult, SubscribeRequestParams, UnsubscribeRequestParams
 
 if TYPE_CHECKING:
-    from mcp.server.session import ServerSession
+    from mcp.server.connection import Connection
 
     from hailuo_mcp.film import Film
     from hailuo_mcp.journal import Video
 
 VIDEOS = "hailuo://videos"
 FILMS = "hailuo://films"
+SUBSCRIPTIONS_MAX = 1000  # of one connection
+TELL_SECONDS = 1.0
 
 
 class Updates:
@@ -24,7 +28,7 @@ class Updates:
 
     def __init__(self) -> None:
         self.bus = InMemorySubscriptionBus()
-        self._older: dict[str, WeakSet[ServerSession]] = {}
+        self._older: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
 
     def serve_older_clients(self, server: "MCPServer[Any]") -> None:
         """Answer `resources/subscribe` and `resources/unsubscribe`, which the present protocol no longer has."""
@@ -44,16 +48,32 @@ class Updates:
     async def _tell(self, *uris: str) -> None:
         for uri in uris:
             await self.bus.publish(ResourceUpdated(uri=uri))
-            for session in [*self._older.get(uri, ())]:
-                try:
-                    await session.send_resource_updated(uri)
-                except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-                    self._older[uri].discard(session)
+            for connection in [connection for connection, wanted in self._older.items() if uri in wanted]:
+                await self._tell_older(connection, uri)
+
+    async def _tell_older(self, connection: "Connection", uri: str) -> None:
+        heard = False
+        with (
+            contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError),
+            anyio.move_on_after(TELL_SECONDS),
+        ):
+            await connection.send_resource_updated(uri)
+            heard = True
+        if not heard:  # who has gone, or does not read, must not hold up the others
+            self._older.pop(connection, None)
 
     async def _subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
-        self._older.setdefault(str(params.uri), WeakSet()).add(ctx.session)
+        uris = self._older.setdefault(_connection(ctx), set())
+        if len(uris) >= SUBSCRIPTIONS_MAX:
+            raise MCPError(INVALID_PARAMS, f"{SUBSCRIPTIONS_MAX} subscriptions are the most; unsubscribe from some")
+        uris.add(str(params.uri))
         return EmptyResult()
 
     async def _unsubscribe(self, ctx: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams) -> EmptyResult:
-        self._older.get(str(params.uri), WeakSet[Any]()).discard(ctx.session)
+        self._older.get(_connection(ctx), set()).discard(str(params.uri))
         return EmptyResult()
+
+
+def _connection(ctx: ServerRequestContext[Any, Any]) -> "Connection":
+    # The session lasts as long as one request, a subscription as long as the connection, which nothing else names.
+    return ctx.session._connection
