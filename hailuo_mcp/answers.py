@@ -11,6 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError
 from hailuo_mcp.rules import API_CODES, UNKNOWN_CODE, ApiCode
 
+RETRY_AFTER_MAX = 3600.0  # seconds; nobody is told to come back next year
+# Answers to a POST that may stand for "done, look there", as well as for "not here".
+_ELSEWHERE = (302, 303)
+
 
 class Answer:
     """An answer in whatever dress it came."""
@@ -57,7 +61,7 @@ class Answer:
         code = self._code()
         if code is not None:
             return API_CODES.get(code, UNKNOWN_CODE).kind == "unclear"
-        return self.status >= 500 or self.status == 408 or self.status < 300
+        return self.status >= 500 or self.status == 408 or self.status < 300 or self.status in _ELSEWHERE
 
     def _code(self) -> int | None:
         """The API's own error code, None when there is none."""
@@ -169,8 +173,9 @@ def _retry_after(value: str | None) -> float | None:
     if not value:
         return None
     if value.strip().isdecimal():
-        return float(value)
+        return min(float(value), RETRY_AFTER_MAX)
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        return min(max(0.0, seconds), RETRY_AFTER_MAX)
     except (TypeError, ValueError):
         return None

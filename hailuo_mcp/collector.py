@@ -20,8 +20,10 @@ BACKOFF_MAX_SECONDS = 600.0
 WATCHED_AT_ONCE = 16
 DOWNLOADS_AT_ONCE = 2
 GIVE_UP_AFTER = 6  # failed tries to bring one video home in the background
-STALE_SECONDS = 48 * 3600.0  # a task that has not ended by then is only looked at when somebody asks
+STALE_SECONDS = 48 * 3600.0  # a task that has not ended by then may never end
+STALE_LOOK_SECONDS = 3600.0  # but this machine may have slept meanwhile, so it is still looked at
 PROGRESS_SECONDS = 10.0  # who waits is told at least this often
+LOOK_SECONDS_MIN = 0.5  # what a look may take at the end of a wait
 JOURNAL_LOOK_SECONDS = 1.0  # how often a record is read again while another process watches the video
 CARES_MAX = 1000  # beyond these, what has ended is forgotten also where no watch does it
 LINK_SPARE_SECONDS = 60.0  # a link that ends sooner is asked for anew
@@ -73,6 +75,8 @@ class Collector:
         self._lease_seconds = max(30.0, 3 * interval)
         self._cares: dict[str, _Care] = {}
         self._paused_until = 0.0
+        self._claim_at = 0.0
+        self._latest = 0.0
         self._looking = asyncio.Semaphore(WATCHED_AT_ONCE)
         self._fetching = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
         self.announce: Announce | None = None
@@ -108,9 +112,13 @@ class Collector:
         start = self._clock()
         care = self._care(task_id)
         video = await self.look(task_id)
-        while video.state not in ENDED and (waited := self._clock() - start) < seconds:
+        waited = max(0.0, self._clock() - start)
+        while video.state not in ENDED and waited < seconds:
             await tell(waited, video)
+            before = self._clock()
             video = await self._next(task_id, care, video, seconds - waited)
+            passed = self._clock() - before
+            waited += passed if passed >= 0 else PROGRESS_SECONDS  # a clock that was set back must keep nobody
         return video
 
     async def _next(self, task_id: str, care: _Care, video: Video, seconds: float) -> Video:
@@ -119,12 +127,13 @@ class Collector:
         care.changed.clear()
         if care.video and care.video.state in ENDED:
             return care.video
-        pause = max(0.0, care.next_look - self._clock()) if watching else JOURNAL_LOOK_SECONDS
-        await self._sleep_or(care.changed, min(pause, seconds, PROGRESS_SECONDS))
+        pause = max(0.0, care.next_look - self._now()) if watching else JOURNAL_LOOK_SECONDS
+        pause = min(pause, seconds, PROGRESS_SECONDS)
+        await self._sleep_or(care.changed, pause)
         if not watching:
             return await self._journal.find(task_id) or video
-        if self._clock() >= care.next_look:
-            return await self._look_again(task_id, video)
+        if self._now() >= care.next_look:
+            return await self._look_again(task_id, video, seconds - pause)
         return care.video or video
 
     async def link(self, task_id: str, file_id: str | None = None) -> tuple[Video, VideoLink]:
@@ -156,7 +165,7 @@ class Collector:
         """
         care = self._care(task_id)
         video = await self._journal.find(task_id)
-        if video is None or not is_home(video):
+        while video is None or not is_home(video):
             ours = care.fetch is None or care.fetch.done()
             if care.fetch is None or ours:
                 care.fetch = asyncio.create_task(self._fetch(task_id, care, name))
@@ -172,18 +181,17 @@ class Collector:
     async def run(self) -> None:
         """Watch until cancelled: every unfinished video of the journal, also those of processes that died."""
         held: list[Video] = []
-        claim_at = 0.0
         while True:
-            if self._clock() >= claim_at:
+            if self._now() >= self._claim_at:
                 try:
                     held = await self._claim()
                 except HailuoError as error:
                     _log.warning("the watch over unfinished videos pauses: %s", error)
-                claim_at = self._clock() + min(self._interval, self._lease_seconds / 3)
+                self._claim_at = self._now() + min(self._interval, self._lease_seconds / 3)
             for video in held:
                 self._take_turn(video)
-            due = min((self._care(str(video.task_id)).next_look for video in held), default=claim_at)
-            pause = min(max(due, self._paused_until), claim_at) - self._clock()
+            due = min((self._care(str(video.task_id)).next_look for video in held), default=self._claim_at)
+            pause = min(max(due, self._paused_until), self._claim_at) - self._now()
             await self._sleep(max(pause, self._interval / 20))
 
     async def _claim(self) -> list[Video]:
@@ -194,11 +202,13 @@ class Collector:
         now = self._clock()
         for video in videos:
             self._care(str(video.task_id)).leased_until = now + self._lease_seconds
-        return [video for video in videos if now - video.created_at < STALE_SECONDS]
+        return videos
 
     def _forget_finished(self) -> None:
+        now = self._now()
         for task_id, care in [*self._cares.items()]:
-            busy = any(task and not task.done() for task in (care.look, care.fetch, care.turn))
+            # One that is to be looked at later has failed meanwhile, which must not be forgotten.
+            busy = care.next_look > now or any(task and not task.done() for task in (care.look, care.fetch, care.turn))
             if not busy and (care.video is None or care.video.state in ENDED):
                 del self._cares[task_id]
 
@@ -206,7 +216,7 @@ class Collector:
         """Start a video's turn when it is due. Not awaited: what hangs must not hold up the others."""
         care = self._care(str(video.task_id))
         idle = care.turn is None or care.turn.done()
-        if idle and self._clock() >= max(care.next_look, self._paused_until):
+        if idle and self._now() >= max(care.next_look, self._paused_until):
             care.turn = asyncio.create_task(self._turn(video, care))
 
     async def _turn(self, video: Video, care: _Care) -> None:
@@ -219,6 +229,8 @@ class Collector:
             if video.state == "Processing":
                 async with self._looking:
                     video = await self.look(task_id)
+                if video.state == "Processing" and self._clock() - video.created_at > STALE_SECONDS:
+                    care.next_look = self._clock() + STALE_LOOK_SECONDS
             if video.state == "Success" and not video.path:
                 await self.bring_home(task_id)
         except HailuoError as error:
@@ -272,10 +284,12 @@ class Collector:
             raise NotFound(f"No video with the task_id {task_id} is yours; list_videos tells which are.")
         return video
 
-    async def _look_again(self, task_id: str, video: Video) -> Video:
-        """A look while somebody waits: a passing failure is waited out, not told."""
+    async def _look_again(self, task_id: str, video: Video, seconds: float) -> Video:
+        """A look while somebody waits: a passing failure is waited out, not told, and so is an API that hangs."""
         try:
-            return await self.look(task_id)
+            return await asyncio.wait_for(self.look(task_id), max(seconds, LOOK_SECONDS_MIN))
+        except TimeoutError:
+            return video  # the look itself goes on
         except ApiUnavailable as error:
             self._back_off(self._care(task_id), error)
             return video
@@ -335,6 +349,18 @@ class Collector:
 
         lasts = video.expires_at is not None and video.expires_at - self._clock() > LINK_SPARE_SECONDS
         return await self._downloads.fetch(task_id, name, video.download_url if lasts else None, fresh_link)
+
+    def _now(self) -> float:
+        """The time. When the clock was set back, all that is due moves along: nothing waits for the old time."""
+        now = self._clock()
+        if (back := self._latest - now) > 0:
+            self._paused_until -= back
+            self._claim_at -= back
+            for care in self._cares.values():
+                care.next_look -= back
+                care.leased_until -= back
+        self._latest = now
+        return now
 
     def _care(self, task_id: str) -> _Care:
         if task_id not in self._cares and len(self._cares) >= CARES_MAX:

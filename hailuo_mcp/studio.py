@@ -23,7 +23,8 @@ from hailuo_mcp.viewing import Preview, View, Viewer
 CLOSING_SECONDS = 1.5  # hosts give a server about 2 s before they kill it
 SPARE_SECONDS = 30.0  # beyond the submit timeout: a record still `Submitting` then belongs to a dead process
 TELL_SECONDS = 5.0
-TWIN_WAIT_SECONDS = 20.0  # how long to wait for the same request that another process is sending
+TWIN_LOOK_SECONDS = 0.5  # between two looks for the same request that another process is sending
+TWIN_LOOKS = 40
 
 Tell = Callable[[float, Video], Awaitable[None]]
 
@@ -89,12 +90,15 @@ class Studio:
         if self._paying:
             await asyncio.wait(self._paying.values(), timeout=CLOSING_SECONDS)
 
-    async def generate(self, request: Request, place: Place | None = None) -> Submitted:
+    async def generate(
+        self, request: Request, place: Place | None = None, *, patience: float | None = None
+    ) -> Submitted:
         """Judge everything, then pay for one video at most once. A cancelled caller does not undo the payment.
 
         As a shot of a film it stands for itself: the same request elsewhere is another video.
 
-        Raises RequestRejected (nothing sent), ApiRefused or ApiUnavailable (nothing paid), or Unconfirmed.
+        Raises RequestRejected (nothing sent), ApiRefused or ApiUnavailable (nothing paid), or Unconfirmed, also when
+        it is still being sent after `patience` seconds.
         """
         self._api.key()
         with ExitStack() as opened:
@@ -105,7 +109,12 @@ class Studio:
             if not twin:
                 self._paying[key] = paying
                 paying.add_done_callback(partial(self._paid, key))
-        video, new = await asyncio.shield(paying)
+        if not (await asyncio.wait({paying}, timeout=patience))[0]:
+            raise Unconfirmed(
+                "The request is still being sent; that goes on by itself, and nothing is paid twice. Call check_status "
+                "without a task_id in a minute: it lists what is under way. Do not change the request to try again."
+            )
+        video, new = paying.result()
         if video.task_id is None:
             video = await self._await_twin(video)
         return Submitted(video, prepared.submission.prompt, prepared.warnings, already=bool(twin) or not new)
@@ -172,9 +181,10 @@ class Studio:
 
     async def _await_twin(self, video: Video) -> Video:
         """The task id of the same request that another process is sending; raises Unconfirmed when there is none."""
-        deadline = self._clock() + TWIN_WAIT_SECONDS
-        while video.state == "Submitting" and self._clock() < deadline:
-            await self._sleep(0.5)
+        for _ in range(TWIN_LOOKS):
+            if video.state != "Submitting":
+                break
+            await self._sleep(TWIN_LOOK_SECONDS)
             video = await self._journal.find(video.id) or video
         if video.task_id:
             return video
@@ -210,17 +220,19 @@ class Studio:
         home = asyncio.create_task(
             self._collector.bring_home(task_id, files.video_name(filename) if filename else None)
         )
-        start = self._clock()
-        while (waited := self._clock() - start) < patience:
-            pause = asyncio.ensure_future(self._sleep(min(TELL_SECONDS, patience - waited)))
+        waited = 0.0  # by what was slept: a clock that is set back must keep nobody
+        while waited < patience:
+            step = min(TELL_SECONDS, patience - waited)
+            pause = asyncio.ensure_future(self._sleep(step))
             try:
                 await asyncio.wait({home, pause}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 pause.cancel()
             if home.done():
                 return home.result()
+            waited += step
             if tell and (video := await self._journal.find(task_id)):
-                await tell(self._clock() - start, video)
+                await tell(waited, video)
         home.cancel()  # only this caller's wait; the download itself is shared
         video = await self._journal.find(task_id) or await self._collector.look(task_id)
         return replace(video, path=None)  # the record may still tell of a file that is gone
