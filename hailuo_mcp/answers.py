@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError
+from hailuo_mcp.redaction import redacted
 from hailuo_mcp.rules import API_CODES, UNKNOWN_CODE, ApiCode
 
 RETRY_AFTER_MAX = 3600.0  # seconds; nobody is told to come back next year
@@ -102,7 +103,7 @@ class Answer:
             error.get("message") if isinstance(error, dict) else error
         )
         said = re.sub(r"\s+", " ", text(words or self.fields.get("message")) or "")
-        said = re.sub(r"sk-\S{6,}", "[key]", said)
+        said = redacted(said)
         return (f": {said[:300]}" if said.lower() not in ("", meaning.lower()) else "") + later + self.trace
 
 

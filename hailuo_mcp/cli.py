@@ -15,6 +15,7 @@ from hailuo_mcp.arguments import read
 from hailuo_mcp.console import Console
 from hailuo_mcp.errors import HailuoError, NotConfigured
 from hailuo_mcp.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, code_of
+from hailuo_mcp.redaction import Redacting
 
 if TYPE_CHECKING:
     from hailuo_mcp.settings import Settings
@@ -188,7 +189,9 @@ async def _settings(stack: AsyncExitStack, options: argparse.Namespace) -> "Sett
 
 
 def _log_to_stderr(settings: "Settings") -> None:
-    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Redacting("%(levelname)s %(name)s: %(message)s", settings.secrets()))
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
     logging.getLogger("stamina").setLevel(logging.ERROR)  # a retry is no news; its failure is told by the tool
 
 

@@ -38,6 +38,7 @@ class _Care:
     """What this process knows of one video between two looks."""
 
     video: Video | None = None
+    link: VideoLink | None = None  # kept here alone: it opens the video to anyone
     next_look: float = 0.0
     failures: int = 0
     leased_until: float = 0.0
@@ -152,9 +153,9 @@ class Collector:
             task_id,
             file_id=link.file_id,
             filename=link.filename,
-            download_url=link.download_url,
             expires_at=link.expires_at,
         )
+        self._care(task_id).link = link
         return video, link
 
     async def bring_home(self, task_id: str, name: str | None = None) -> Video:
@@ -347,8 +348,9 @@ class Collector:
         async def fresh_link() -> str:
             return (await self.link(task_id, file_id))[1].download_url
 
-        lasts = video.expires_at is not None and video.expires_at - self._clock() > LINK_SPARE_SECONDS
-        return await self._downloads.fetch(task_id, name, video.download_url if lasts else None, fresh_link)
+        link = self._care(task_id).link
+        lasts = link and link.expires_at and link.expires_at - self._clock() > LINK_SPARE_SECONDS
+        return await self._downloads.fetch(task_id, name, link.download_url if link and lasts else None, fresh_link)
 
     def _now(self) -> float:
         """The time. When the clock was set back, all that is due moves along: nothing waits for the old time."""

@@ -117,7 +117,8 @@ async def serve_http(app: "Starlette", host: str, port: int, say: Callable[[str]
 
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_config=None,  # its lines go where all others go
+        access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         proxy_headers=False,  # anybody could claim an address
         server_header=False,

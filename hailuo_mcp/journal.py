@@ -76,8 +76,7 @@ class Video:
     video_width: int | None
     video_height: int | None
     filename: str | None
-    download_url: str | None
-    expires_at: float | None  # of the download URL
+    expires_at: float | None  # of the download link, which itself is not kept: it opens the video to anyone
     path: str | None  # where the file lies, once it is home
     bytes: int | None
     seconds: float | None  # how long the file at `path` plays; like the next three, as it was read there
@@ -297,15 +296,11 @@ class Journal:
                 known |= {"state": state, "failure": failure}
             return await self._change(connection, row, **known, **(_NO_LEASE if state == "Failed" else {}))
 
-    async def linked(
-        self, task_id: str, *, file_id: str, filename: str | None, download_url: str, expires_at: float | None
-    ) -> Video:
+    async def linked(self, task_id: str, *, file_id: str, filename: str | None, expires_at: float | None) -> Video:
         """A download link was handed out."""
         async with self.writing() as connection:
             row = await self._row(connection, task_id)
-            return await self._change(
-                connection, row, file_id=file_id, filename=filename, download_url=download_url, expires_at=expires_at
-            )
+            return await self._change(connection, row, file_id=file_id, filename=filename, expires_at=expires_at)
 
     async def brought_home(self, task_id: str, home: Home) -> Video:
         """The whole file is on the disk."""

@@ -80,7 +80,6 @@ videos = Table(
     Column("video_width", _Size),
     Column("video_height", _Size),
     Column("filename", _Words),
-    Column("download_url", _Words),
     Column("expires_at", Double),
     Column("path", _Words),
     Column("bytes", _Size),
@@ -155,6 +154,7 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "WHERE path IS NULL AND NOT given_up AND state IN ('Processing', 'Success')",
     ),
     3: (
+        "ALTER TABLE hailuo_videos DROP COLUMN download_url",  # a signed link opens the video to anyone
         "ALTER TABLE hailuo_videos ADD COLUMN seconds DOUBLE PRECISION",
         "ALTER TABLE hailuo_videos ADD COLUMN frames_per_second DOUBLE PRECISION",
         "ALTER TABLE hailuo_videos ADD COLUMN codec TEXT",

@@ -174,6 +174,12 @@ class Settings(BaseSettings):
             return self.database_url.get_secret_value()
         return f"sqlite:///{(self.data_dir / 'journal.db').as_posix()}"
 
+    def secrets(self) -> list[str]:
+        """What must never be written down."""
+        password = urlsplit(self.database_url.get_secret_value()).password if self.database_url else None
+        key = self.api_key.get_secret_value() if self.api_key else None
+        return [secret for secret in (key, password, *self.http_callers().values()) if secret]
+
     def http_callers(self) -> dict[str, str]:
         """The token of each caller over HTTP; a single token's caller has no name."""
         return read_callers(self.http_token.get_secret_value()) if self.http_token else {}

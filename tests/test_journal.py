@@ -243,7 +243,7 @@ async def test_what_is_not_in_the_journal_is_said(journal: Journal) -> None:
     for attempt in (
         journal.submitted("nothing", "task"),
         journal.unconfirmed("nothing", "why"),
-        journal.linked("nothing", file_id="f", filename="n", download_url="u", expires_at=None),
+        journal.linked("nothing", file_id="f", filename="n", expires_at=None),
         journal.brought_home("nothing", Home("/path", 1)),
         journal.given_up("nothing", "why"),
         journal.resolve("nothing", "task"),
@@ -339,11 +339,9 @@ async def test_a_link_and_the_way_home_are_recorded(journal: Journal, window: Jo
         "task of sunrise",
         file_id="file",
         filename="out.mp4",
-        download_url="https://cdn/x?s=1",
         expires_at=clock.now + 9,
     )
     assert (linked.file_id, linked.filename, linked.expires_at) == ("file", "out.mp4", clock.now + 9)
-    assert linked.download_url == "https://cdn/x?s=1"
     home = await journal.brought_home("task of sunrise", Home("/videos/out.mp4", 5_000_000_000))
     assert (home.state, home.path, home.bytes) == ("Success", "/videos/out.mp4", 5_000_000_000)
     assert await window.find("task of sunrise") == home

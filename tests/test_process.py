@@ -83,7 +83,9 @@ async def hosted(home: Path, *more: str, **settings: object) -> AsyncIterator[Ho
     )
     try:
         assert process.stderr is not None
-        line = (await asyncio.wait_for(process.stderr.readline(), START_SECONDS)).decode()
+        line = "DEBUG"
+        while line.startswith("DEBUG"):
+            line = (await asyncio.wait_for(process.stderr.readline(), START_SECONDS)).decode()
         assert line.startswith("hailuo-mcp serves at http://127.0.0.1:"), line
         yield Hosted(process, line.split()[-1])
     finally:

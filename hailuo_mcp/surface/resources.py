@@ -163,9 +163,8 @@ async def _still(app: App, task_id: str, moment: str) -> bytes:
 
 
 def record(video: "Video") -> dict[str, object]:
-    """Everything that may be known of a video; not its link, which opens it to anyone."""
+    """Everything that is known of a video."""
     facts = dataclasses.asdict(video)
-    del facts["download_url"]
     facts |= {name: iso(facts[name]) for name in ("created_at", "updated_at", "expires_at")}
     return {name: value for name, value in facts.items() if value is not None}
 
