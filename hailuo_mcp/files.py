@@ -91,7 +91,13 @@ def video_name(name: str) -> str:
     """A safe file name ending in .mp4, the same on every system; raises RequestRejected."""
     name = name.strip()
     stem = name[:-4] if name.lower().endswith(".mp4") else name
-    if not stem or _FORBIDDEN.search(stem) or stem.startswith(".") or stem.endswith((".", " ")):
+    if (
+        not stem
+        or not stem.isprintable()
+        or _FORBIDDEN.search(stem)
+        or stem.startswith(".")
+        or stem.endswith((".", " "))
+    ):
         raise RequestRejected(f"filename: must be a plain name such as 'dandelion.mp4', without folders (got {name!r})")
     if _DEVICES.fullmatch(stem) or len(os.fsencode(stem)) > _NAME_BYTES_MAX:
         raise RequestRejected(f"filename: {name[:80]!r} is reserved or too long; choose another")

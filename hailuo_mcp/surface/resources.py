@@ -12,6 +12,7 @@ from hailuo_mcp import camera, rules
 from hailuo_mcp.app import App
 from hailuo_mcp.errors import HailuoError, NotFound
 from hailuo_mcp.film_words import film_row, shot_rows
+from hailuo_mcp.plain import plain_data
 from hailuo_mcp.surface.contract import iso, row
 from hailuo_mcp.surface.updates import FILMS, VIDEOS
 
@@ -198,4 +199,4 @@ def _starting_with(start: str, values: list[str]) -> Completion:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=1)
+    return json.dumps(plain_data(value), ensure_ascii=False, indent=1)
