@@ -48,9 +48,8 @@ def _resolve(text: str, folders: Sequence[Path]) -> Path:
     if not path.is_absolute():
         raise RequestRejected(f"'{text}' is not a full path; give it from the root, or from `~`")
     try:
-        resolved = path.resolve(strict=True)
-    except FileNotFoundError:
-        raise RequestRejected(f"{path} does not exist") from None
+        resolved = path.resolve()
+        there = resolved.exists()
     except (OSError, RuntimeError, ValueError) as error:
         raise RequestRejected(f"'{text}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not any(resolved.is_relative_to(folder.resolve()) for folder in folders):
@@ -59,6 +58,8 @@ def _resolve(text: str, folders: Sequence[Path]) -> Path:
             f"{path} lies outside the allowed folders ({allowed}); move it there, or add its folder to "
             "HAILUO_ALLOWED_DIRS"
         )
+    if not there:  # told only of what may be read
+        raise RequestRejected(f"{path} does not exist")
     return resolved
 
 

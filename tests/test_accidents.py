@@ -5,6 +5,7 @@ and the next one works.
 """
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from world import KEY, World, text, world
+from world import KEY, Time, World, play, text, world
 
 from hailuo_mcp import api, downloads, mp4, rules
 from hailuo_mcp.simulator import Fault, Simulator
@@ -413,3 +414,43 @@ async def test_the_api_may_not_send_the_watch_away_for_long(tmp_path: Path) -> N
         task = (await w.do("generate_video", prompt="a sea"))["task_id"]
         w.simulator.faults.query.append(Fault(status=429, headers={"Retry-After": "9" * 300}))
         assert await w.comes_home(task, within=3700)
+
+
+async def test_a_paid_video_comes_home_after_a_restart(tmp_path: Path) -> None:
+    time = Time()
+    simulator = Simulator(keys=(KEY,), short_side=144, clock=time.clock, folder=tmp_path / "simulator")
+    async with simulator:
+        async with play(tmp_path, simulator, time) as before:
+            task = (await before.do("generate_video", prompt="a sea"))["task_id"]
+        async with play(tmp_path, simulator, time, collect=True) as after:
+            assert mp4.inspect(await after.comes_home(task, within=120)).frames
+        assert len(simulator.ledger) == 1
+
+
+async def test_another_key_loses_nothing_of_the_first_ones_videos(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        task = (await w.do("generate_video", prompt="a sea"))["task_id"]
+        w.simulator.keys = (KEY, "sk-another")
+        async with play(tmp_path, w.simulator, w.time, api_key="sk-another") as other:
+            said = await other.fail("check_status", task_id=task)
+            assert "a task belongs to the key and the host that submitted it" in said
+            assert (await other.do("list_videos"))["videos"][0]["state"] == "Processing"
+        await w.finish(task)
+        assert (await w.do("download_video", task_id=task))["path"]
+
+
+async def test_an_output_folder_that_is_gone_is_made_again_and_one_that_cannot_be_is_told(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        task = await finished(w)
+        folder = w.settings.output_dir
+        await w.do("download_video", task_id=task)
+        shutil.rmtree(folder)
+        assert mp4.inspect(Path((await w.do("download_video", task_id=task))["path"])).frames
+        shutil.rmtree(folder)
+        folder.write_text("in the way")
+        said = await downloaded(w, task)
+        assert f"The output folder {folder} cannot be made" in said
+        assert "HAILUO_OUTPUT_DIR" in said
+        folder.unlink()
+        assert mp4.inspect(Path((await w.do("download_video", task_id=task))["path"])).frames
+        assert len(w.simulator.ledger) == 1
