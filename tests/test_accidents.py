@@ -144,7 +144,7 @@ def answered(status: int, headers: dict[str, str] | None = None) -> Accident:
         429: "Wait a minute",
     }
     words = remedies.get(status, f"HTTP {status}")
-    paid = refused(words) if status < 500 and status != 408 else unknown(f"The API answered with HTTP {status}")
+    paid = refused(words) if status < 500 and status != 408 else unknown("The API answered")
     again = AGAIN if status in (408, 429) or status >= 500 else ONCE
     again = ONCE if (headers or {}).get("Retry-After") in LONG else again  # a long wait is told instead
     gone = EXPIRED if status in (401, 403, 404, 410) else f"refused for now (HTTP {status})"
