@@ -9,7 +9,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError
+from hailuo_mcp.plain import plain, quoted
+from hailuo_mcp.redaction import redacted
 from hailuo_mcp.rules import API_CODES, UNKNOWN_CODE, ApiCode
+
+RETRY_AFTER_MAX = 3600.0  # seconds; nobody is told to come back next year
+# Answers to a POST that may stand for "done, look there", as well as for "not here".
+_ELSEWHERE = (302, 303)
 
 
 class Answer:
@@ -19,7 +25,7 @@ class Answer:
         self.status = status
         self.retry_after = _retry_after(headers.get("Retry-After"))
         trace = headers.get("Trace-Id", "")
-        self.trace = f" (Trace-Id {trace[:80]})" if trace else ""
+        self.trace = f" (Trace-Id {plain(trace)[:80]})" if trace else ""
         try:
             # Should a gateway repeat the key, in whichever field: it goes no further than here.
             parsed = json.loads(body.replace(key.encode(), b"[key]") if key else body)
@@ -57,7 +63,7 @@ class Answer:
         code = self._code()
         if code is not None:
             return API_CODES.get(code, UNKNOWN_CODE).kind == "unclear"
-        return self.status >= 500 or self.status == 408 or self.status < 300
+        return self.status >= 500 or self.status == 408 or self.status < 300 or self.status in _ELSEWHERE
 
     def _code(self) -> int | None:
         """The API's own error code, None when there is none."""
@@ -97,9 +103,8 @@ class Answer:
         words = (base.get("status_msg") if isinstance(base, dict) else None) or (
             error.get("message") if isinstance(error, dict) else error
         )
-        said = re.sub(r"\s+", " ", text(words or self.fields.get("message")) or "")
-        said = re.sub(r"sk-\S{6,}", "[key]", said)
-        return (f": {said[:300]}" if said.lower() not in ("", meaning.lower()) else "") + later + self.trace
+        said = redacted(text(words or self.fields.get("message")) or "")
+        return (f": {quoted(said)}" if said.lower() not in ("", meaning.lower()) else "") + later + self.trace
 
 
 def failure(data: dict[str, Any]) -> str:
@@ -108,10 +113,13 @@ def failure(data: dict[str, Any]) -> str:
     number = base.get("status_code") if isinstance(base, dict) else None
     known = API_CODES.get(number) if isinstance(number, int) else None
     said = text(base.get("status_msg")) if isinstance(base, dict) and number else None
-    reason = (text(data.get("fail_reason")) or text(data.get("error_message")) or said or "")[:300]
+    words = text(data.get("fail_reason")) or text(data.get("error_message")) or said
+    reason = quoted(redacted(words)) if words else ""
     if known:
         return f"{known.meaning} ({number}{f': {reason}' if reason else ''}). {known.remedy}"
-    return reason or "The API gave no reason. Change the prompt or the frames before trying again."
+    if reason:
+        return f"the API says {reason}. Change the prompt or the frames before trying again."
+    return "The API gave no reason. Change the prompt or the frames before trying again."
 
 
 def _unwrapped(body: dict[str, Any]) -> dict[str, Any]:
@@ -169,8 +177,9 @@ def _retry_after(value: str | None) -> float | None:
     if not value:
         return None
     if value.strip().isdecimal():
-        return float(value)
+        return min(float(value), RETRY_AFTER_MAX)
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        return min(max(0.0, seconds), RETRY_AFTER_MAX)
     except (TypeError, ValueError):
         return None

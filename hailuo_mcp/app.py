@@ -33,10 +33,12 @@ class App:
         settings: Settings,
         transport: Transport = "stdio",
         *,
+        caller: str = "",
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self.settings = settings
+        self.settings = settings.of_caller(caller)
+        self._caller = caller
         self.transport = transport
         self.announce: Announce | None = None
         self.announce_film: AnnounceFilm | None = None
@@ -81,7 +83,9 @@ class App:
         from hailuo_mcp.viewing import Viewer
 
         settings = self.settings
-        journal = Journal(settings.journal_url(), host=settings.base_url, clock=self._clock)
+        # A caller's records are a journal of their own: to everybody else they do not exist.
+        host = f"{settings.base_url} {self._caller}".strip()
+        journal = Journal(settings.journal_url(), host=host, clock=self._clock)
         api = HailuoApi(
             settings.base_url,
             settings.require_key,
@@ -95,7 +99,13 @@ class App:
             raise
         downloads = Downloads(api, settings.output_dir, sleep=self._sleep)
         self.collector = Collector(
-            api, journal, downloads, interval=settings.poll_interval, clock=self._clock, sleep=self._sleep
+            api,
+            journal,
+            downloads,
+            interval=settings.poll_interval,
+            adopts=not self._caller,
+            clock=self._clock,
+            sleep=self._sleep,
         )
         self.collector.announce = self.announce
         stills = Stills(self.collector, settings.output_dir, sleep=self._sleep)

@@ -15,6 +15,7 @@ from hailuo_mcp.arguments import read
 from hailuo_mcp.console import Console, OutputLost
 from hailuo_mcp.errors import HailuoError, NotConfigured
 from hailuo_mcp.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, code_of
+from hailuo_mcp.redaction import Redacting
 
 if TYPE_CHECKING:
     from hailuo_mcp.settings import Settings
@@ -141,20 +142,35 @@ async def _bundle(options: argparse.Namespace, console: Console) -> int:
 async def _serve(options: argparse.Namespace, console: Console) -> int:
     # The SDK makes hundreds of thousands of objects that stay: collecting garbage meanwhile only delays the start.
     gc.disable()
-    from hailuo_mcp.server import build_server, serve_http
+    from hailuo_mcp.server import build_server
 
     async with AsyncExitStack() as stack:
         settings = await _settings(stack, options)
         # Before the SDK does: its own handler would print wide, coloured tracebacks.
         _log_to_stderr(settings)
-        server = build_server(settings, options.transport)
-        gc.freeze()  # else the first collection would walk through all of them
-        gc.enable()
         if options.transport == "stdio":
+            server = build_server(settings)
+            gc.freeze()  # else the first collection would walk through all of them
+            gc.enable()
             await server.run_stdio_async()
         else:
-            await serve_http(server, options.host, options.port, console.say)
+            await _serve_http(settings, options, console)
     return EXIT_OK
+
+
+async def _serve_http(settings: "Settings", options: argparse.Namespace, console: Console) -> None:
+    from hailuo_mcp import hosting
+
+    servers = hosting.build_servers(settings, options.host)
+    gc.enable()
+    app = hosting.build_app(
+        servers,
+        options.host,
+        tokens=settings.http_callers(),
+        names=settings.http_hosts,
+        rate=settings.http_rate,
+    )
+    await hosting.serve_http(app, options.host, options.port, console.say)
 
 
 async def _settings(stack: AsyncExitStack, options: argparse.Namespace) -> "Settings":
@@ -180,7 +196,9 @@ async def _settings(stack: AsyncExitStack, options: argparse.Namespace) -> "Sett
 
 
 def _log_to_stderr(settings: "Settings") -> None:
-    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Redacting("%(levelname)s %(name)s: %(message)s", settings.secrets()))
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
     logging.getLogger("stamina").setLevel(logging.ERROR)  # a retry is no news; its failure is told by the tool
 
 

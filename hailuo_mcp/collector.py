@@ -12,7 +12,7 @@ from pathlib import Path
 from hailuo_mcp.api import HailuoApi, VideoLink
 from hailuo_mcp.clocks import Steady
 from hailuo_mcp.downloads import Downloads, usual_name
-from hailuo_mcp.errors import ApiUnavailable, HailuoError, NotReady
+from hailuo_mcp.errors import ApiUnavailable, HailuoError, NotFound, NotReady
 from hailuo_mcp.journal import Home, Journal, Video
 from hailuo_mcp.mp4 import Mp4Facts
 
@@ -21,9 +21,13 @@ BACKOFF_MAX_SECONDS = 600.0
 WATCHED_AT_ONCE = 16
 DOWNLOADS_AT_ONCE = 2
 GIVE_UP_AFTER = 6  # failed tries to bring one video home in the background
-STALE_SECONDS = 48 * 3600.0  # a task that has not ended by then is only looked at when somebody asks
+CLOCKS_APART_SECONDS = 30.0  # how far the clocks of machines that share a journal may differ
+STALE_SECONDS = 48 * 3600.0  # a task that has not ended by then may never end
+STALE_LOOK_SECONDS = 3600.0  # but this machine may have slept meanwhile, so it is still looked at
 PROGRESS_SECONDS = 10.0  # who waits is told at least this often
+LOOK_SECONDS_MIN = 0.5  # what a look may take at the end of a wait
 JOURNAL_LOOK_SECONDS = 1.0  # how often a record is read again while another process watches the video
+CARES_MAX = 1000  # beyond these, what has ended is forgotten also where no watch does it
 LINK_SPARE_SECONDS = 60.0  # a link that ends sooner is asked for anew
 
 _log = logging.getLogger(__name__)
@@ -36,6 +40,7 @@ class _Care:
     """What this process knows of one video between two looks."""
 
     video: Video | None = None
+    link: VideoLink | None = None  # kept here alone: it opens the video to anyone
     looked_at: float = float("-inf")
     next_look: float = 0.0
     failures: int = 0
@@ -59,6 +64,7 @@ class Collector:
         downloads: Downloads,
         *,
         interval: float,
+        adopts: bool = True,
         clock: Callable[[], float] = time.time,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -66,6 +72,7 @@ class Collector:
         self._journal = journal
         self._downloads = downloads
         self._interval = interval
+        self._adopts = adopts  # tasks of the key that the journal does not know; not where callers share the key
         self._clock = clock  # what is written down and what links say is measured by this one
         self._now = Steady(clock)
         self._sleep = sleep
@@ -76,9 +83,8 @@ class Collector:
         self._looking = asyncio.Semaphore(WATCHED_AT_ONCE)
         self._fetching = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
         self.announce: Announce | None = None
-        # By record, when it was last written: as of the last claim, and by this process since.
-        self._unfinished: dict[str, float] | None = None
-        self._told: dict[str, float] = {}
+        self._noticed: float | None = None  # when the journal was last searched for what others wrote
+        self._told: dict[str, Video] = {}  # what was announced of each record lately
 
     async def close(self) -> None:
         """Stop what is under way and let other processes take over; partial downloads stay for the next one."""
@@ -134,18 +140,22 @@ class Collector:
         if care.video and care.video.state in ENDED:
             return care.video
         pause = max(0.0, care.next_look - self._now()) if watching else JOURNAL_LOOK_SECONDS
-        await self._sleep_or(care.changed, min(pause, seconds, PROGRESS_SECONDS))
+        pause = min(pause, seconds, PROGRESS_SECONDS)
+        await self._sleep_or(care.changed, pause)
         if not watching:
             return await self._journal.find(task_id) or video
         if self._now() >= care.next_look:
-            return await self._look_again(task_id, video)
+            return await self._look_again(task_id, video, seconds - pause)
         return care.video or video
 
     async def link(self, task_id: str, file_id: str | None = None) -> tuple[Video, VideoLink]:
         """A fresh download link; raises NotReady when the task has not succeeded."""
-        video = await self._journal.find(task_id)
-        if not file_id and (video is None or video.state != "Success" or not video.file_id):
+        video = await self._known(task_id)
+        trusted = file_id and self._adopts
+        if not trusted and (video is None or video.state != "Success" or not video.file_id):
             video = await self.glance(task_id)
+        if file_id and not trusted and file_id != _file_id(video):
+            raise NotFound(f"File {file_id} is not that of task {task_id}; leave file_id out.")
         file_id = file_id or _file_id(video)
         link = await self._api.retrieve(task_id, file_id)
         if video is None or video.state != "Success":
@@ -154,9 +164,9 @@ class Collector:
             task_id,
             file_id=link.file_id,
             filename=link.filename,
-            download_url=link.download_url,
             expires_at=link.expires_at,
         )
+        self._care(task_id).link = link
         return video, link
 
     async def bring_home(self, task_id: str, name: str | None = None) -> Video:
@@ -167,7 +177,7 @@ class Collector:
         """
         care = self._care(task_id)
         video = await self._journal.find(task_id)
-        if video is None or not is_home(video):
+        while video is None or not is_home(video):
             ours = care.fetch is None or care.fetch.done()
             if care.fetch is None or ours:
                 care.fetch = asyncio.create_task(self._fetch(task_id, care, name))
@@ -215,8 +225,10 @@ class Collector:
         return video.state == "Success" or unseen or self._clock() - video.created_at < STALE_SECONDS
 
     def _forget_all_but(self, held: Collection[str]) -> None:
+        now = self._now()
         for task_id, care in [*self._cares.items()]:
-            busy = any(task and not task.done() for task in (care.look, care.fetch, care.turn))
+            # One that is to be looked at later has failed meanwhile, which must not be forgotten.
+            busy = care.next_look > now or any(task and not task.done() for task in (care.look, care.fetch, care.turn))
             if task_id not in held and not busy and (care.video is None or care.video.state in ENDED):
                 del self._cares[task_id]
 
@@ -224,15 +236,12 @@ class Collector:
         """Announce what other processes have written since the last time."""
         if self.announce is None:
             return
-        now = {video.id: video for video in await self._journal.unfinished()}
-        before, self._unfinished = self._unfinished, {record: video.updated_at for record, video in now.items()}
-        if before is None:
-            return
-        gone = [await self._journal.find(record) for record in before.keys() - now.keys()]
-        for video in [*now.values(), *filter(None, gone)]:
-            if video.updated_at not in (before.get(video.id), self._told.get(video.id)):
+        since, self._noticed = self._noticed, self._clock()
+        changed = await self._journal.changed_since(min(since or self._noticed, self._noticed) - CLOCKS_APART_SECONDS)
+        told, self._told = self._told, {video.id: video for video in changed}
+        for video in changed:
+            if since is not None and told.get(video.id) != video:
                 await self.announce(video)
-        self._told.clear()
 
     def _take_turn(self, video: Video) -> None:
         """Start a video's turn when it is due. Not awaited: what hangs must not hold up the others."""
@@ -251,6 +260,8 @@ class Collector:
             if video.state == "Processing":
                 async with self._looking:
                     video = await self.look(task_id)
+                if video.state == "Processing" and self._clock() - video.created_at > STALE_SECONDS:
+                    care.next_look = self._clock() + STALE_LOOK_SECONDS
             if video.state == "Success" and not video.path:
                 await self.bring_home(task_id)
         except HailuoError as error:
@@ -274,6 +285,8 @@ class Collector:
         _log.info("a video is looked at again in %.0f s: %s", pause, error)
 
     async def _look(self, task_id: str, care: _Care) -> Video:
+        if care.video is None and not self._adopts:
+            await self._known(task_id)
         # The next look is set before the answer is here: a slow answer must not lead to a second query.
         care.looked_at = self._now()
         care.next_look = care.looked_at + self._interval * random.uniform(1, 1.15)  # noqa: S311
@@ -295,10 +308,19 @@ class Collector:
         await self._tell(care)
         return care.video
 
-    async def _look_again(self, task_id: str, video: Video) -> Video:
-        """A look while somebody waits: a passing failure is waited out, not told."""
+    async def _known(self, task_id: str) -> Video | None:
+        """The record, None for a task that may be adopted; raises NotFound where each caller has their own only."""
+        video = await self._journal.find(task_id)
+        if video is None and not self._adopts:
+            raise NotFound(f"No video with the task_id {task_id} is yours; list_videos tells which are.")
+        return video
+
+    async def _look_again(self, task_id: str, video: Video, seconds: float) -> Video:
+        """A look while somebody waits: a passing failure is waited out, not told, and so is an API that hangs."""
         try:
-            return await self.look(task_id)
+            return await asyncio.wait_for(self.look(task_id), max(seconds, LOOK_SECONDS_MIN))
+        except TimeoutError:
+            return video  # the look itself goes on
         except ApiUnavailable as error:
             self._back_off(self._care(task_id), error)
             return video
@@ -310,8 +332,8 @@ class Collector:
 
     async def tell(self, video: Video) -> None:
         """Announce what this process wrote into a record."""
-        if self._unfinished is not None:
-            self._told[video.id] = video.updated_at
+        if self._noticed is not None:
+            self._told[video.id] = video
         if self.announce:
             await self.announce(video)
 
@@ -363,11 +385,14 @@ class Collector:
         async def fresh_link() -> str:
             return (await self.link(task_id, file_id))[1].download_url
 
-        lasts = video.expires_at is not None and video.expires_at - self._clock() > LINK_SPARE_SECONDS
-        url = video.download_url if lasts else None
+        link = self._care(task_id).link
+        lasts = link and link.expires_at and link.expires_at - self._clock() > LINK_SPARE_SECONDS
+        url = link.download_url if link and lasts else None
         return await self._downloads.fetch(task_id, name, url, fresh_link, never_home=video.codec is None)
 
     def _care(self, task_id: str) -> _Care:
+        if task_id not in self._cares and len(self._cares) >= CARES_MAX:
+            self._forget_all_but(set())
         return self._cares.setdefault(task_id, _Care())
 
 

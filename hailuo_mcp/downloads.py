@@ -16,6 +16,7 @@ from hailuo_mcp.errors import ApiRefused, ApiUnavailable, DownloadFailed
 
 ATTEMPTS = 5
 TOTAL_SECONDS = 1800.0  # of one try; what it brought stays, and a link lasts for hours
+VIDEO_BYTES_MAX = 2_000_000_000  # far more than ten seconds can be
 _WRITE_BYTES = 1 << 20
 
 
@@ -99,6 +100,8 @@ class Downloads:
         start = _size(part)
         try:
             async with asyncio.timeout(TOTAL_SECONDS), self._api.download(url, start) as download:
+                if (download.total or 0) > VIDEO_BYTES_MAX:
+                    raise mp4.NotAVideo(f"The file is too large for a video: {download.total} bytes.")
                 with part.open("r+b" if download.start else "wb") as file:
                     file.seek(download.start)
                     have = download.start + await _write(file, download.pieces)
@@ -157,6 +160,9 @@ async def _write(file: BinaryIO, pieces: AsyncIterator[bytes]) -> int:
             size += len(piece)
             if size >= _WRITE_BYTES:
                 written += await writing if writing else 0
+                if file.tell() > VIDEO_BYTES_MAX:
+                    writing, block = None, []
+                    raise mp4.NotAVideo(f"The file is too large for a video: it goes on after {VIDEO_BYTES_MAX} bytes.")
                 writing = asyncio.create_task(asyncio.to_thread(file.write, b"".join(block)))
                 block, size = [], 0
     finally:

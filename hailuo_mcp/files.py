@@ -49,9 +49,8 @@ def _resolve(text: str, folders: Sequence[Path]) -> Path:
     if not path.is_absolute():
         raise RequestRejected(f"'{text}' is not a full path; give it from the root, or from `~`")
     try:
-        resolved = path.resolve(strict=True)
-    except FileNotFoundError:
-        raise RequestRejected(f"{path} does not exist") from None
+        resolved = path.resolve()
+        there = resolved.exists()
     except (OSError, RuntimeError, ValueError) as error:
         raise RequestRejected(f"'{text}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not any(resolved.is_relative_to(folder.resolve()) for folder in folders):
@@ -60,6 +59,8 @@ def _resolve(text: str, folders: Sequence[Path]) -> Path:
             f"{path} lies outside the allowed folders ({allowed}); move it there, or add its folder to "
             "HAILUO_ALLOWED_DIRS"
         )
+    if not there:  # told only of what may be read
+        raise RequestRejected(f"{path} does not exist")
     return resolved
 
 
@@ -92,7 +93,13 @@ def video_name(name: str) -> str:
     """A safe file name ending in .mp4, the same on every system; raises RequestRejected."""
     name = name.strip()
     stem = name[:-4] if name.lower().endswith(".mp4") else name
-    if not stem or _FORBIDDEN.search(stem) or stem.startswith(".") or stem.endswith((".", " ")):
+    if (
+        not stem
+        or not stem.isprintable()
+        or _FORBIDDEN.search(stem)
+        or stem.startswith(".")
+        or stem.endswith((".", " "))
+    ):
         raise RequestRejected(f"filename: must be a plain name such as 'dandelion.mp4', without folders (got {name!r})")
     if _DEVICES.fullmatch(stem) or len(os.fsencode(stem)) > _NAME_BYTES_MAX:
         raise RequestRejected(f"filename: {name[:80]!r} is reserved or too long; choose another")

@@ -78,8 +78,7 @@ class Video:
     video_width: int | None
     video_height: int | None
     filename: str | None
-    download_url: str | None
-    expires_at: float | None  # of the download URL
+    expires_at: float | None  # of the download link, which itself is not kept: it opens the video to anyone
     path: str | None  # where the file lies, once it is home
     bytes: int | None
     seconds: float | None  # how long the file at `path` plays; like the next three, as it was read there
@@ -302,15 +301,11 @@ class Journal:
                 known |= {"state": state, "failure": failure}
             return await self._change(connection, row, **known, **(_NO_LEASE if state == "Failed" else {}))
 
-    async def linked(
-        self, task_id: str, *, file_id: str, filename: str | None, download_url: str, expires_at: float | None
-    ) -> Video:
+    async def linked(self, task_id: str, *, file_id: str, filename: str | None, expires_at: float | None) -> Video:
         """A download link was handed out."""
         async with self.writing() as connection:
             row = await self._row(connection, task_id)
-            return await self._change(
-                connection, row, file_id=file_id, filename=filename, download_url=download_url, expires_at=expires_at
-            )
+            return await self._change(connection, row, file_id=file_id, filename=filename, expires_at=expires_at)
 
     async def brought_home(self, task_id: str, home: Home) -> Video:
         """The whole file is on the disk."""
@@ -370,15 +365,11 @@ class Journal:
         # Sorted here: asked to sort, SQLite would rather walk through the whole journal in order.
         return [_video(row) for row in sorted(rows, key=_number, reverse=True)]
 
-    async def unfinished(self) -> list[Video]:
-        """What is under way, or finished but not at home."""
+    async def changed_since(self, epoch: float) -> list[Video]:
+        """What anybody has written since then, by the clocks of those who wrote."""
+        changed = select(videos).where(self._ours, videos.c.updated_at > epoch).order_by(videos.c.updated_at)
         async with self.reading() as connection:
-            # Two questions: for one with OR, SQLite walks through the whole journal.
-            rows = [
-                *await connection.execute(select(videos).where(self._ours, text(schema.ACTIVE))),
-                *await connection.execute(select(videos).where(self._ours, text(schema.TO_WATCH))),
-            ]
-        return [*{row.number: _video(row) for row in rows}.values()]
+            return [_video(row) for row in await connection.execute(changed)]
 
     async def lease(
         self, owner: str, *, seconds: float, limit: int = 500, task_ids: Collection[str] | None = None

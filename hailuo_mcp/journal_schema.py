@@ -80,7 +80,6 @@ videos = Table(
     Column("video_width", _Size),
     Column("video_height", _Size),
     Column("filename", _Words),
-    Column("download_url", _Words),
     Column("expires_at", Double),
     Column("path", _Words),
     Column("bytes", _Size),
@@ -138,6 +137,7 @@ _index("hailuo_videos_one_active", "host", "key", where=ACTIVE, unique=True)
 _index("hailuo_videos_task", "host", "task_id", unique=True)
 _index("hailuo_videos_film", "film_id", where="film_id IS NOT NULL")
 _index("hailuo_videos_newest", "host", "number")
+_index("hailuo_videos_changed", "host", "updated_at")
 _index("hailuo_videos_by_state", "state", "host", "number")
 # `path` is always empty there; SQLite prefers this index to others because two of its columns are given.
 _index("hailuo_videos_to_watch", "host", "path", where=TO_WATCH)
@@ -155,10 +155,12 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "WHERE path IS NULL AND NOT given_up AND state IN ('Processing', 'Success')",
     ),
     3: (
+        "ALTER TABLE hailuo_videos DROP COLUMN download_url",  # a signed link opens the video to anyone
         "ALTER TABLE hailuo_videos ADD COLUMN seconds DOUBLE PRECISION",
         "ALTER TABLE hailuo_videos ADD COLUMN frames_per_second DOUBLE PRECISION",
         "ALTER TABLE hailuo_videos ADD COLUMN codec TEXT",
         "ALTER TABLE hailuo_videos ADD COLUMN has_audio BOOLEAN",
+        "CREATE INDEX hailuo_videos_changed ON hailuo_videos (host, updated_at)",
         "CREATE INDEX hailuo_videos_film ON hailuo_videos (film_id) WHERE film_id IS NOT NULL",
         "CREATE UNIQUE INDEX hailuo_videos_one_take ON hailuo_videos (host, film_id, shot, take) "
         "WHERE film_id IS NOT NULL AND state <> 'Refused'",

@@ -1,10 +1,9 @@
-"""The MCP server: built by a function, safe to import without a key, on stdio and HTTP."""
+"""The MCP server: built by a function, safe to import without a key, for stdio and HTTP."""
 
 import asyncio
 import importlib.metadata
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,7 +12,6 @@ from contextlib import asynccontextmanager, contextmanager
 from mcp.server.mcpserver import MCPServer
 
 from hailuo_mcp.app import App
-from hailuo_mcp.errors import NotConfigured
 from hailuo_mcp.settings import Settings, Transport
 from hailuo_mcp.surface.films import FilmTools
 from hailuo_mcp.surface.looking import LookingTools
@@ -25,8 +23,6 @@ from hailuo_mcp.surface.tools import Tools
 from hailuo_mcp.surface.updates import Updates
 
 VERSION = importlib.metadata.version("hailuo-mcp")
-BODY_BYTES_MAX = 56_000_000  # two frames of 20 MB as data URLs: over HTTP a caller's files are out of reach
-GRACE_SECONDS = 2  # for calls in flight when an HTTP server stops
 INSTRUCTIONS = (
     "Makes videos from a first and a last picture with MiniMax-Hailuo-02. generate_video costs money and returns a "
     "task_id at once; then check_status with wait_seconds=45 until Success; then download_video. Never submit again "
@@ -39,11 +35,12 @@ def build_server(
     settings: Settings,
     transport: Transport = "stdio",
     *,
+    caller: str = "",
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> "MCPServer[App]":
-    """The server over one app; nothing is opened before it runs."""
-    app = App(settings, transport, clock=clock, sleep=sleep)
+    """The server over one app; nothing is opened before it runs. `caller`: whose it is, where there are several."""
+    app = App(settings, transport, caller=caller, clock=clock, sleep=sleep)
     player = Player(app, clock)
     updates = Updates()
     app.announce, app.announce_film = updates.announce, updates.announce_film
@@ -97,35 +94,3 @@ def _closed_by_sigterm(app: App) -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
-
-
-async def serve_http(
-    server: "MCPServer[App]", host: str, port: int, say: Callable[[str], None] = lambda _: None
-) -> None:
-    """Serve at `/mcp` until stopped; a stop waits for calls in flight, but not for long.
-
-    Port 0 takes a free one; `say` learns which. Raises NotConfigured where it cannot listen.
-    """
-    import uvicorn
-    from starlette.responses import PlainTextResponse
-
-    @server.custom_route("/healthz", ["GET"])  # type: ignore[untyped-decorator]
-    async def healthz(_: object) -> PlainTextResponse:
-        return PlainTextResponse("ok")
-
-    config = uvicorn.Config(
-        server.streamable_http_app(host=host, max_request_body_size=BODY_BYTES_MAX),
-        log_level="warning",
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    try:
-        # It takes connections from here on, so that what is said is true.
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
-        raise NotConfigured(
-            f"Cannot listen at {host}, port {port}; choose another --host or --port ({error})"
-        ) from error
-    with listener:
-        name = f"[{host}]" if ":" in host else host
-        say(f"hailuo-mcp serves at http://{name}:{listener.getsockname()[1]}/mcp")
-        await uvicorn.Server(config).serve(sockets=[listener])

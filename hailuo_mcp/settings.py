@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -16,6 +17,9 @@ from hailuo_mcp.rules import POLL_SECONDS
 
 Transport = Literal["stdio", "streamable-http"]
 KEY_VARIABLE = "DMXAPI_API_KEY"
+TOKEN_CHARACTERS_MIN = 16
+_TOKEN = re.compile(rf"[A-Za-z0-9._~+/=-]{{{TOKEN_CHARACTERS_MIN},}}")
+_CALLER = re.compile(r"[a-z0-9_-]{1,32}")
 
 
 def _shown(default: str) -> dict[str, Any]:
@@ -76,6 +80,23 @@ class Settings(BaseSettings):
         description="Watch unfinished videos in the background and save them when they are done.",
         json_schema_extra=_shown("on; over HTTP off"),
     )
+    http_token: SecretStr | None = Field(
+        None,
+        description="The secret that HTTP callers send as bearer token; `anna:secret,ben:secret` keeps the videos of "
+        "several callers apart.",
+        json_schema_extra=_shown("none; needed beyond this machine"),
+    )
+    http_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Names by which HTTP callers reach this server, separated by `,`.",
+        json_schema_extra=_shown("this machine, and `--host`"),
+    )
+    http_rate: int | None = Field(
+        None,
+        ge=1,
+        description="Most HTTP requests of one caller in a minute.",
+        json_schema_extra=_shown("600; without a token no limit"),
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="What is logged to stderr.")
 
     @model_validator(mode="before")
@@ -118,6 +139,19 @@ class Settings(BaseSettings):
     def _split_folders(cls, value: Any) -> Any:
         return tuple(filter(None, map(str.strip, value.split(os.pathsep)))) if isinstance(value, str) else value
 
+    @field_validator("http_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        return tuple(filter(None, map(str.strip, value.lower().split(",")))) if isinstance(value, str) else value
+
+    @field_validator("http_token")
+    @classmethod
+    def _tokens_are_secrets(cls, token: SecretStr | None) -> SecretStr | None:
+        callers = read_callers(token.get_secret_value()) if token else {}
+        if len({*callers.values()}) < len(callers):
+            raise ValueError("gives two callers the same token")
+        return token if callers else None
+
     @field_validator("output_dir", "data_dir", "allowed_dirs")
     @classmethod
     def _absolute(cls, value: Path | tuple[Path, ...] | None) -> Path | tuple[Path, ...] | None:
@@ -139,6 +173,20 @@ class Settings(BaseSettings):
         if self.database_url:
             return self.database_url.get_secret_value()
         return f"sqlite:///{(self.data_dir / 'journal.db').as_posix()}"
+
+    def secrets(self) -> list[str]:
+        """What must never be written down."""
+        password = urlsplit(self.database_url.get_secret_value()).password if self.database_url else None
+        key = self.api_key.get_secret_value() if self.api_key else None
+        return [secret for secret in (key, password, *self.http_callers().values()) if secret]
+
+    def http_callers(self) -> dict[str, str]:
+        """The token of each caller over HTTP; a single token's caller has no name."""
+        return read_callers(self.http_token.get_secret_value()) if self.http_token else {}
+
+    def of_caller(self, name: str) -> "Settings":
+        """The settings for one of several callers: a folder of their own."""
+        return self.model_copy(update={"output_dir": self.output_dir / f"caller-{name}"}) if name else self
 
     def frame_folders(self, transport: Transport) -> tuple[Path, ...]:
         """Folders whose pictures may be read. Over HTTP the caller is elsewhere: none unless they were named."""
@@ -162,6 +210,22 @@ def _wrong(item: ErrorDetails) -> str:
         return f"{name}: {words.removeprefix('Value error, ')}"
     words = words.replace("Input should be", "must be").partition(", unable")[0]
     return f"{name}: {words}" + ("" if name == KEY_VARIABLE else f" (got {str(item['input'])[:80]!r})")
+
+
+def read_callers(text: str) -> dict[str, str]:
+    """`secret`, or `name:secret,name:secret`, as names and tokens; raises ValueError, which repeats no secret."""
+    callers: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, colon, token = part.rpartition(":")
+        if not _TOKEN.fullmatch(token) or (colon and not _CALLER.fullmatch(name)) or name in callers:
+            raise ValueError(
+                f"must be one token, or name:token for each caller, separated by commas: names of their own in "
+                f"a-z, 0-9, - and _, tokens of {TOKEN_CHARACTERS_MIN} or more letters, digits and -._~+/="
+            )
+        callers[name] = token
+    if len(callers) > 1 and "" in callers:
+        raise ValueError("holds a token without a name beside others; give each caller a name, as in anna:token")
+    return callers
 
 
 def variable(field: str) -> str:

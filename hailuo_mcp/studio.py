@@ -94,12 +94,15 @@ class Studio:
         if self._paying:
             await asyncio.wait(self._paying.values(), timeout=CLOSING_SECONDS)
 
-    async def generate(self, request: Request, place: Place | None = None) -> Submitted:
+    async def generate(
+        self, request: Request, place: Place | None = None, *, patience: float | None = None
+    ) -> Submitted:
         """Judge everything, then pay for one video at most once. A cancelled caller does not undo the payment.
 
         As a shot of a film it stands for itself: the same request elsewhere is another video.
 
-        Raises RequestRejected (nothing sent), ApiRefused or ApiUnavailable (nothing paid), or Unconfirmed.
+        Raises RequestRejected (nothing sent), ApiRefused or ApiUnavailable (nothing paid), or Unconfirmed, also when
+        it is still being sent after `patience` seconds.
         """
         self._api.key()
         with ExitStack() as opened:
@@ -110,7 +113,12 @@ class Studio:
             if not twin:
                 self._paying[key] = paying
                 paying.add_done_callback(partial(self._paid, key))
-        video, new = await asyncio.shield(paying)
+        if not (await asyncio.wait({paying}, timeout=patience))[0]:
+            raise Unconfirmed(
+                "The request is still being sent; that goes on by itself, and nothing is paid twice. Call check_status "
+                "without a task_id in a minute: it lists what is under way. Do not change the request to try again."
+            )
+        video, new = paying.result()
         if video.task_id is None:
             video = await self._await_twin(video)
         return Submitted(video, prepared.submission.prompt, prepared.warnings, already=bool(twin) or not new)

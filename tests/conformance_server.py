@@ -20,7 +20,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
 
 from hailuo_mcp.errors import NotFound
-from hailuo_mcp.server import serve_http
+from hailuo_mcp.hosting import build_app, serve_http
 from hailuo_mcp.surface.tasks import TASKS, Run, Task, Tasks
 
 
@@ -164,4 +164,4 @@ def _said(text: str, *, is_error: bool = False) -> wire.CallToolResult:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    asyncio.run(serve_http(build(), "127.0.0.1", parser.parse_args().port))
+    asyncio.run(serve_http(build_app({"": build()}, "127.0.0.1"), "127.0.0.1", parser.parse_args().port))

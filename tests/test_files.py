@@ -102,3 +102,50 @@ def test_a_failed_draft_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"):
         fill_the_disk()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside.jpg",
+        "a/../../outside.jpg",
+        "%2e%2e/outside.jpg",
+        "..\\outside.jpg",
+        "x" * 5000,
+        "/".join(["x"] * 3000),
+        "a\0b",
+        "caf\udce9.jpg",
+        "\u202egpj.exe",
+        "~nobody-here/x.jpg",
+        "file:///etc/passwd",
+        "FILE://localhost/etc/passwd",
+        "file:..%2Foutside.jpg",
+        "/dev/zero",
+        "/proc/self/environ",
+        "//server/share/x.jpg",
+        "\\\\?\\C:\\x.jpg",
+        "CON",
+        ".",
+        "",
+        " ",
+    ],
+)
+def test_no_trick_of_names_opens_what_is_elsewhere_or_breaks_the_reader(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "allowed"
+    folder.mkdir()
+    (tmp_path / "outside.jpg").write_bytes(b"secret")
+    for text in (name, f"{folder}/{name}"):
+        with pytest.raises(RequestRejected):
+            files.open_confined(text, [folder])
+
+
+def test_whether_a_file_is_there_is_told_only_of_allowed_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "allowed"
+    folder.mkdir()
+    (tmp_path / "there.jpg").touch()
+    said = []
+    for name in ("there.jpg", "gone.jpg"):
+        with pytest.raises(RequestRejected) as refused:
+            files.open_confined(str(tmp_path / name), [folder])
+        said.append(str(refused.value).replace(name, "X"))
+    assert said[0] == said[1]

@@ -215,7 +215,7 @@ async def test_what_is_not_in_the_journal_is_said(journal: Journal) -> None:
     for attempt in (
         journal.submitted("nothing", "task"),
         journal.unconfirmed("nothing", "why"),
-        journal.linked("nothing", file_id="f", filename="n", download_url="u", expires_at=None),
+        journal.linked("nothing", file_id="f", filename="n", expires_at=None),
         journal.brought_home("nothing", Home("/path", 1)),
         journal.given_up("nothing", "why"),
         journal.resolve("nothing", "task"),
@@ -319,11 +319,9 @@ async def test_a_link_and_the_way_home_are_recorded(journal: Journal, window: Jo
         "task of sunrise",
         file_id="file",
         filename="out.mp4",
-        download_url="https://cdn/x?s=1",
         expires_at=clock.now + 9,
     )
     assert (linked.file_id, linked.filename, linked.expires_at) == ("file", "out.mp4", clock.now + 9)
-    assert linked.download_url == "https://cdn/x?s=1"
     home = await journal.brought_home("task of sunrise", Home("/videos/out.mp4", 5_000_000_000))
     assert (home.state, home.path, home.bytes) == ("Success", "/videos/out.mp4", 5_000_000_000)
     assert await window.find("task of sunrise") == home
@@ -419,12 +417,15 @@ async def test_under_way_is_what_has_not_ended(journal: Journal) -> None:
     assert await journal.under_way() == made[2::-1]
 
 
-async def test_unfinished_is_what_has_not_ended_or_is_not_at_home(journal: Journal) -> None:
-    states: list[State] = ["Submitting", "Unconfirmed", "Processing", "Success", "Failed", "Refused"]
-    made = {state: (await in_state(journal, state, state)).id for state in states}
-    assert {video.id for video in await journal.unfinished()} == {made[state] for state in states[:4]}
-    await journal.brought_home("task of Success", Home("/videos/home.mp4", 9))
-    assert {video.id for video in await journal.unfinished()} == {made[state] for state in states[:3]}
+async def test_what_changed_lately_is_found_whoever_wrote_it(journal: Journal, window: Journal, clock: Clock) -> None:
+    old = await begun(journal, "old")
+    clock.now += 100
+    since = clock.now - 50
+    new = await begun(window, "new")
+    assert await journal.changed_since(since) == [new]
+    clock.now += 1
+    old = await journal.refused(old.id, "no balance")
+    assert await journal.changed_since(since) == [new, old]
 
 
 # Leases
@@ -976,7 +977,7 @@ async def test_no_question_reads_the_whole_journal(sqlite_url: str) -> None:
         await journal.given_up("task", "why")
         await journal.recover()
         await journal.under_way()
-        await journal.unfinished()
+        await journal.changed_since(0)
         await journal.recent(before=video.id)
         await journal.recent(state="Success", before=video.id)
         await journal.lease("me", seconds=60)

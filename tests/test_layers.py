@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hailuo_mcp"
 LEVELS = [
-    {"rules", "errors", "clocks"},
-    {"camera", "answers", "exits", "console", "containers", "boards", "remote", "film_script", "waiting"},
+    {"rules", "errors", "clocks", "redaction", "plain"},
+    {"camera", "answers", "exits", "console", "containers", "boards", "remote", "film_script", "waiting", "gate"},
     {"motion", "journal_schema", "arguments", "pictures"},
     {"mending"},
     {"settings", "files", "frames", "api", "journal", "journal_health", "mp4", "video"},
@@ -26,6 +26,7 @@ LEVELS = [
     {"surface.films", "surface.tools", "surface.looking", "surface.resources", "surface.prompts", "surface.player"},
     {"surface.tasks"},
     {"server"},
+    {"hosting"},
     {"demo", "terminal", "film_terminal", "looking", "installing", "doctor", "bundle"},
     {"cli"},
     {"__main__"},

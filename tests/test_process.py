@@ -83,7 +83,9 @@ async def hosted(home: Path, *more: str, **settings: object) -> AsyncIterator[Ho
     )
     try:
         assert process.stderr is not None
-        line = (await asyncio.wait_for(process.stderr.readline(), START_SECONDS)).decode()
+        line = "DEBUG"
+        while line.startswith("DEBUG"):
+            line = (await asyncio.wait_for(process.stderr.readline(), START_SECONDS)).decode()
         assert line.startswith("hailuo-mcp serves at http://127.0.0.1:"), line
         yield Hosted(process, line.split()[-1])
     finally:
@@ -217,6 +219,19 @@ async def test_a_port_in_use_is_one_sentence_on_stderr(tmp_path: Path) -> None:
         assert (code, out) == (2, "")
         (line,) = err.splitlines()
         assert line.startswith(f"hailuo-mcp: Cannot listen at 127.0.0.1, port {port}; ")
+
+
+async def test_beyond_this_machine_http_wants_a_token_and_then_serves(tmp_path: Path) -> None:
+    serve = (*MODULE, "serve", "--transport", "streamable-http", "--host", "0.0.0.0", "--port", "0")
+    code, out, err = await run(*serve, home=tmp_path)
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith("hailuo-mcp: At 0.0.0.0 others than this machine could call and spend your money")
+    async with hosted(tmp_path, HAILUO_HTTP_TOKEN="0123456789abcdef") as server, httpx.AsyncClient() as http:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        assert (await http.post(server.url, json=body)).status_code == 401
+        known = {"Accept": "application/json, text/event-stream", "Authorization": "Bearer 0123456789abcdef"}
+        assert (await http.post(server.url, json=body, headers=known)).status_code == 400  # no session, but heard
 
 
 async def test_http_serves_both_eras_and_only_the_callers_own_pictures(tmp_path: Path) -> None:

@@ -62,10 +62,14 @@ Database.count()
 
 
 class Time:
-    """A clock that moves only when it is told to, or when nothing is left to do but sleep."""
+    """A clock that moves only when it is told to, or when nothing is left to do but sleep.
+
+    `now` may be set, as people set clocks; sleepers sleep by `passed`, which nothing sets back.
+    """
 
     def __init__(self) -> None:
-        self.now = 1_800_000_000.0
+        self.passed = 0.0
+        self._set = 1_800_000_000.0
         self.back = 0.0  # seconds by which somebody has set the clock back
         self.sleeps = 0
         self._order = itertools.count()
@@ -73,13 +77,21 @@ class Time:
         self.simulator: Simulator | None = None
         self.threads: Threads | None = None
 
+    @property
+    def now(self) -> float:
+        return self._set + self.passed
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self._set = now - self.passed
+
     def clock(self) -> float:
         return self.now - self.back
 
     async def sleep(self, seconds: float) -> None:
         self.sleeps += 1
         wake = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self.now + max(0.0, seconds), next(self._order), wake))
+        heapq.heappush(self._sleepers, (self.passed + max(0.0, seconds), next(self._order), wake))
         await wake
 
     def jump(self) -> bool:
@@ -87,19 +99,20 @@ class Time:
         while self._sleepers:
             at, _, wake = heapq.heappop(self._sleepers)
             if not wake.done():
-                self.now = max(self.now, at)
+                self.passed = max(self.passed, at)
                 wake.set_result(None)
                 return True
         return False
 
     async def advance(self, seconds: float) -> None:
         """Let that much time pass, with everything that happens in it."""
-        end = self.now + seconds
+        end = self.passed + seconds
+        await asyncio.sleep(SETTLE_SECONDS)
         while self._sleepers and self._sleepers[0][0] <= end:
             self.jump()
             await asyncio.sleep(SETTLE_SECONDS)
             await self._settled()
-        self.now = end
+        self.passed = end
 
     async def _settled(self) -> None:
         """On a busy machine threads and answers take long: time must not run away from them."""
@@ -176,6 +189,16 @@ class World:
         ImageDraw.Draw(image).ellipse([size[0] // 3, size[1] // 3, size[0] // 2, size[1] // 2], fill="orange")
         image.save(path)
         return str(path)
+
+    async def comes_home(self, task_id: str, within: float) -> Path:
+        """The file of a video that the watch brings home, within so many seconds of this world."""
+        end = self.time.passed + within
+        while self.time.passed < end:
+            await self.time.advance(5)
+            for row in (await self.do("list_videos", limit=50))["videos"]:
+                if row.get("task_id") == task_id and "path" in row:
+                    return Path(row["path"])
+        raise AssertionError(f"task {task_id} did not come home")
 
     def calls(self, kind: str) -> int:
         """How many calls of a kind the API has seen."""

@@ -16,9 +16,9 @@ _GATEWAY_STATUS = {1002: 429, 1004: 401, 1008: 403, 1039: 429, 1041: 429, 2013: 
 class Fault:
     """One thing that goes wrong in one call.
 
-    `delay`, `headers`, `cut_at`, `drip` and `chunk` spoil the real answer, so the call is processed. `status`, `body`,
-    `code`, `gateway`, `redirect` and `hang` stand in for the answer: then the call is processed (a submit is billed)
-    only if `billed`. `drop="before"` is never processed, `drop="after"` always.
+    `delay`, `headers`, `cut_at`, `length`, `drip` and `chunk` spoil the real answer, so the call is processed.
+    `status`, `body`, `code`, `gateway`, `redirect` and `hang` stand in for the answer: then the call is processed (a
+    submit is billed) only if `billed`. `drop="before"` is never processed, `drop="after"` always.
     """
 
     delay: float = 0  # seconds before the call is processed; a client that leaves meanwhile is billed all the same
@@ -33,6 +33,8 @@ class Fault:
     gateway: bool = False  # the code in a gateway's dress: {"error": {...}} and an HTTP error status
     redirect: str | None = None  # Location, with 302 or `status`
     cut_at: int | None = None  # close after that many bytes of the body, the content-length being right
+    length: int | None = None  # the content-length, whatever the body's is; the connection closes after the body
+    reset: bool = False  # where the connection closes: at once, with RST
     drip: float | None = None  # bytes of the body a second
     chunk: bool = False  # chunked transfer encoding, no content-length
     billed: bool = False

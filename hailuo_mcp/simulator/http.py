@@ -1,6 +1,9 @@
 """HTTP/1.1 on a socket, faults included: h11 speaks, and asyncio carries."""
 
 import asyncio
+import os
+import socket
+import struct
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -115,7 +118,7 @@ class _Connection:
         fault = self._service.faults.take(request.call)
         if fault.drop == "before":
             self._service.requests.append(request)
-            return False
+            return self._close(fault)
         if fault.hang or fault.delay or fault.drip:
             return await self._answer(request, fault)
         self._service.answering += 1
@@ -141,7 +144,7 @@ class _Connection:
         if fault.hang:
             await self._until_the_client_leaves()
         if fault.hang or fault.drop:
-            return False
+            return self._close(fault)
         return await self._send(fault.answer(request.call, real), request.method, fault)
 
     async def _event(self) -> Any:
@@ -169,19 +172,32 @@ class _Connection:
     async def _send(self, answer: Answer, method: str, fault: Fault) -> bool:
         """Send an answer as the fault spoils it; says whether it was sent whole."""
         headers = {"server": "simulator", "date": formatdate(usegmt=True), "trace-id": uuid.uuid4().hex}
-        length = {"transfer-encoding": "chunked"} if fault.chunk else {"content-length": str(answer.length)}
+        told = answer.length if fault.length is None else fault.length
+        length = {"transfer-encoding": "chunked"} if fault.chunk else {"content-length": str(told)}
         response = h11.Response(status_code=answer.status, headers=list((headers | length | answer.headers).items()))
         await self._write(response)
         if method != "HEAD" and answer.status not in (204, 304):
             size = _PIECE_BYTES if fault.drip is None else max(1, int(fault.drip / _DRIPS_A_SECOND))
             for piece in _pieces(answer, size, fault.cut_at):
-                await self._write(h11.Data(data=piece))
+                if fault.length is None:
+                    await self._write(h11.Data(data=piece))
+                else:  # h11 would not send what its own header forbids
+                    self._writer.write(piece)
                 if fault.drip is not None:
                     await self._service.sleep(len(piece) / fault.drip)
-            if fault.cut_at is not None and fault.cut_at < answer.length:
-                return False
+            if fault.length is not None or (fault.cut_at is not None and fault.cut_at < answer.length):
+                await self._writer.drain()
+                return self._close(fault)
         await self._write(h11.EndOfMessage())
         return True
+
+    def _close(self, fault: Fault) -> bool:
+        """That the connection does not go on; it closes when its task ends, or here at once, as the fault wants it."""
+        if fault.reset:
+            linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+            self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self._writer.transport.abort()
+        return False
 
     async def _write(self, event: h11.Event) -> None:
         self._writer.write(self._http.send(event) or b"")

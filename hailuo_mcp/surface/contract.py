@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from hailuo_mcp.errors import HailuoError
 from hailuo_mcp.film_script import SHOTS_MAX
+from hailuo_mcp.plain import plain, plain_data
 from hailuo_mcp.rules import (
     DEFAULT_DURATION,
     PROMPT_MAX_CHARACTERS,
@@ -229,13 +230,13 @@ class Viewed(BaseModel):
 
 def answer(text: str, result: BaseModel, *more: ContentBlock) -> CallToolResult:
     """Plain text for every client, the same facts as structured data, and links or pictures."""
-    content: list[ContentBlock] = [TextContent(type="text", text=text), *more]
-    return CallToolResult(content=content, structured_content=result.model_dump(mode="json"))
+    content: list[ContentBlock] = [TextContent(type="text", text=plain(text)), *more]
+    return CallToolResult(content=content, structured_content=plain_data(result.model_dump(mode="json")))
 
 
 def refusal(text: str) -> CallToolResult:
     """A tool error that reads exactly like this."""
-    return CallToolResult(is_error=True, content=[TextContent(type="text", text=text)])
+    return CallToolResult(is_error=True, content=[TextContent(type="text", text=plain(text))])
 
 
 class HailuoTool(Tool):

@@ -12,6 +12,7 @@ from hailuo_mcp import camera, rules
 from hailuo_mcp.app import App
 from hailuo_mcp.errors import HailuoError, NotFound
 from hailuo_mcp.film_words import film_row, shot_rows
+from hailuo_mcp.plain import plain_data
 from hailuo_mcp.surface.contract import iso, row
 from hailuo_mcp.surface.updates import FILMS, VIDEOS
 
@@ -163,9 +164,8 @@ async def _still(app: App, task_id: str, moment: str) -> bytes:
 
 
 def record(video: "Video") -> dict[str, object]:
-    """Everything that may be known of a video; not its link, which opens it to anyone."""
+    """Everything that is known of a video."""
     facts = dataclasses.asdict(video)
-    del facts["download_url"]
     facts |= {name: iso(facts[name]) for name in ("created_at", "updated_at", "expires_at")}
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -199,4 +199,4 @@ def _starting_with(start: str, values: list[str]) -> Completion:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=1)
+    return json.dumps(plain_data(value), ensure_ascii=False, indent=1)

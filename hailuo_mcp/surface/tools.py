@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from hailuo_mcp.film import Film
     from hailuo_mcp.journal import Video
 
+SUBMIT_WAIT_SECONDS = 45.0  # a slow line may need longer; the sending goes on
 DOWNLOAD_WAIT_SECONDS = 45.0  # below the 60 s after which many hosts give up on a call
 _STATUS: dict[str, Status] = {"Processing": "Processing", "Success": "Success", "Failed": "Failed"}
 
@@ -105,7 +106,8 @@ class Tools:
                 aigc_watermark,
                 take,
                 mend,
-            )
+            ),
+            patience=SUBMIT_WAIT_SECONDS,
         )
         task_id = str(done.video.task_id)
         lines = [

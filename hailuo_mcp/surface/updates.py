@@ -1,19 +1,26 @@
 """Tells subscribed clients, of both protocol eras, that a video's record changed."""
 
+import contextlib
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from mcp.server.connection import Connection
+import anyio
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated
-from mcp_types import EmptyResult, SubscribeRequestParams, UnsubscribeRequestParams
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, EmptyResult, SubscribeRequestParams, UnsubscribeRequestParams
 
 if TYPE_CHECKING:
+    from mcp.server.connection import Connection
+
     from hailuo_mcp.film import Film
     from hailuo_mcp.journal import Video
 
 VIDEOS = "hailuo://videos"
 FILMS = "hailuo://films"
+SUBSCRIPTIONS_MAX = 1000  # of one connection
+TELL_SECONDS = 1.0
 
 
 class Updates:
@@ -21,7 +28,7 @@ class Updates:
 
     def __init__(self) -> None:
         self.bus = InMemorySubscriptionBus()
-        self._older: dict[str, set[Connection]] = {}
+        self._older: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
 
     def serve_older_clients(self, server: "MCPServer[Any]") -> None:
         """Answer `resources/subscribe` and `resources/unsubscribe`, which the present protocol no longer has."""
@@ -41,27 +48,32 @@ class Updates:
     async def _tell(self, *uris: str) -> None:
         for uri in uris:
             await self.bus.publish(ResourceUpdated(uri=uri))
-            for connection in [*self._older.get(uri, ())]:
-                await connection.notify("notifications/resources/updated", {"uri": uri})
+            for connection in [connection for connection, wanted in self._older.items() if uri in wanted]:
+                await self._tell_older(connection, uri)
+
+    async def _tell_older(self, connection: "Connection", uri: str) -> None:
+        heard = False
+        with (
+            contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError),
+            anyio.move_on_after(TELL_SECONDS),
+        ):
+            await connection.send_resource_updated(uri)
+            heard = True
+        if not heard:  # who has gone, or does not read, must not hold up the others
+            self._older.pop(connection, None)
 
     async def _subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
-        connection, uri = _connection(ctx), str(params.uri)
-        if connection not in self._older.setdefault(uri, set()):
-            self._older[uri].add(connection)
-            connection.exit_stack.callback(self._drop, connection, uri)
+        uris = self._older.setdefault(_connection(ctx), set())
+        if len(uris) >= SUBSCRIPTIONS_MAX:
+            raise MCPError(INVALID_PARAMS, f"{SUBSCRIPTIONS_MAX} subscriptions are the most; unsubscribe from some")
+        uris.add(str(params.uri))
         return EmptyResult()
 
     async def _unsubscribe(self, ctx: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams) -> EmptyResult:
-        self._drop(_connection(ctx), str(params.uri))
+        self._older.get(_connection(ctx), set()).discard(str(params.uri))
         return EmptyResult()
 
-    def _drop(self, connection: Connection, uri: str) -> None:
-        listeners = self._older.get(uri, set())
-        listeners.discard(connection)
-        if not listeners:
-            self._older.pop(uri, None)
 
-
-def _connection(ctx: ServerRequestContext[Any, Any]) -> Connection:
-    # `ctx.session` itself lives no longer than its request, and the SDK shows the connection behind it to nobody.
+def _connection(ctx: ServerRequestContext[Any, Any]) -> "Connection":
+    # The session lasts as long as one request, a subscription as long as the connection, which nothing else names.
     return ctx.session._connection

@@ -1,0 +1,109 @@
+"""Who may call over HTTP, and how much: a bearer token for each caller, a rate, and bounds on what is under way."""
+
+import hashlib
+import hmac
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+REQUESTS_PER_MINUTE = 600  # of one caller
+UNDER_WAY_MAX = 128  # requests of one caller at a time, open streams included
+BODY_BYTES_MAX = 56_000_000  # two frames of 20 MB as data URLs: over HTTP a caller's files are out of reach
+BODIES_BYTES_MAX = 4 * BODY_BYTES_MAX  # of all requests under way together
+_BUCKETS_MAX = 10_000
+
+
+class Gate:
+    """Lets a request through to its caller's application. Without tokens there is one caller, "", who may always."""
+
+    def __init__(
+        self,
+        apps: Mapping[str, AsgiApp],
+        tokens: Mapping[str, str],
+        *,
+        rate: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._apps = apps
+        self._digests = {name: _digest(token) for name, token in tokens.items()}
+        self._rate = _Rate(rate or REQUESTS_PER_MINUTE, clock) if rate or tokens else None
+        self._under_way: Counter[str] = Counter()
+        self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401, 429 or 503, or hand the request on."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        caller = self._caller(headers.get("authorization", "")) if self._digests else ""
+        # Who has no token is known by address, so that guessing is slow; it takes nothing from those who have one.
+        client = f"address {(scope.get('client') or ['?'])[0]}" if caller is None else f"caller {caller}"
+        if self._rate and (wait := self._rate.wait(client)):
+            return await _refuse(send, 429, "Too many requests; slow down.", {"retry-after": str(wait)})
+        if caller is None:
+            words = (
+                "A token is needed: send 'Authorization: Bearer TOKEN' with a token of the server's HAILUO_HTTP_TOKEN."
+            )
+            return await _refuse(send, 401, words, {"www-authenticate": "Bearer"})
+        size = _body_bytes(headers)
+        if self._under_way[client] >= UNDER_WAY_MAX or (size and self._bytes + size > BODIES_BYTES_MAX):
+            return await _refuse(send, 503, "Too much is under way; try again shortly.", {"retry-after": "2"})
+        self._under_way[client] += 1
+        self._bytes += size
+        try:
+            await self._apps[caller](scope, receive, send)
+        finally:
+            self._bytes -= size
+            self._under_way[client] -= 1
+            if not self._under_way[client]:
+                del self._under_way[client]
+
+    def _caller(self, authorization: str) -> str | None:
+        """Whose token it is. Every token is compared, whole, so that time tells nothing of any."""
+        scheme, _, token = authorization.partition(" ")
+        digest = _digest(token.strip())
+        found = [name for name, known in self._digests.items() if hmac.compare_digest(digest, known)]
+        return found[0] if found and scheme.lower() == "bearer" else None
+
+
+class _Rate:
+    """A bucket for each client, which holds a minute's requests and fills up again evenly."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+        self._most = float(per_minute)
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}  # what is left, and when that was
+
+    def wait(self, client: str) -> int:
+        """Take one request; how many seconds to wait when there is none, otherwise 0."""
+        now = self._clock()
+        if client not in self._buckets and len(self._buckets) >= _BUCKETS_MAX:
+            self._buckets = {name: (left, at) for name, (left, at) in self._buckets.items() if now - at < 60}
+        left, at = self._buckets.get(client, (self._most, now))
+        left = min(self._most, left + max(0.0, now - at) * self._most / 60)
+        self._buckets[client] = (left - 1 if left >= 1 else left, now)
+        return 0 if left >= 1 else max(1, round((1 - left) * 60 / self._most))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _body_bytes(headers: Mapping[str, str]) -> int:
+    """How large the body may become: what is declared, or the most where nothing is."""
+    declared = headers.get("content-length", "")
+    if declared.isdecimal():
+        return min(int(declared), BODY_BYTES_MAX)
+    return BODY_BYTES_MAX if "transfer-encoding" in headers else 0
+
+
+async def _refuse(send: Send, status: int, words: str, headers: Mapping[str, str]) -> None:
+    body = words.encode()
+    facts = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body)), **headers}
+    encoded = [(name.encode(), value.encode()) for name, value in facts.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
