@@ -48,7 +48,9 @@ def _shot_lines(film: "Film") -> list[str]:
     for shot in film.shots:
         after = f" after shot {shot.number - 1}" if shot.status == "Waiting" and not film.is_ready(shot) else ""
         task = f", task {shot.newest.task_id}" if shot.newest and shot.newest.task_id else ""
-        kept = f" (take {shot.shot.take} came to nothing, the one before is kept: {shot.failure})"
+        lost = shot.newest is not None and shot.newest.state == "Unconfirmed"
+        fate = "may have been paid for" if lost else "came to nothing"
+        kept = f" (take {shot.shot.take} {fate}, the one before is kept: {shot.failure})"
         lines.append(
             f"- shot {shot.number}: {shot.status}{after}{task}{f' -> {shot.path}' if shot.path else ''}"
             + (kept if shot.failure and shot.status == "Success" else "")
