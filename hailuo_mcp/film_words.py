@@ -14,7 +14,9 @@ def film_words(film: "Film") -> str:
         how = f"encoded anew, as {record.encoded_because}" if record.encoded_because else "joined without encoding"
         head = f"Film {record.id} is finished: {record.path} ({record.seconds:.1f} s, {how})."
         return "\n".join([head, *_shot_lines(film)])
-    head = f"Film {record.id}: {film.home} of {count} shots are at home; {film.paid} videos were paid for so far."
+    lost = sum(shot.status == "Unconfirmed" for shot in film.stuck)
+    perhaps = f", {lost} of them perhaps" if lost else ""
+    head = f"Film {record.id}: {film.home} of {count} shots are at home; videos paid for so far: {film.paid}{perhaps}."
     lines = [head, *_shot_lines(film)]
     if record.failure:
         lines.append(f"For now: {record.failure}")

@@ -82,10 +82,7 @@ class Films:
         """
         film = await self.find(film_id)
         shot, state = film.script.shot(number), film.shots[number - 1]
-        if state.status in ("Submitting", "Processing"):
-            raise RequestRejected(
-                f"shot: {number} is under way; nothing was sent. check_status(task_id={film_id!r}) waits"
-            )
+        _require_idle(film, number)
         paid = state.newest is not None and state.newest.state != "Refused"
         changed = Shot(
             changes.prompt or shot.prompt,
@@ -94,7 +91,7 @@ class Films:
             changes.last or shot.last,
             shot.take + 1 if paid else shot.take,
         )
-        return await self._planner.plan(film.script.with_shot(number, changed), [number])
+        return await self._planner.plan(film.script.with_shot(number, changed), [number], retake=True)
 
     async def retake(self, film_id: str, plan: Plan) -> Film:
         """Pay for another take of the one shot that is planned; the others stay as they are."""
@@ -102,6 +99,7 @@ class Films:
         self._require_key()
         (number,) = plan.to_pay
         shot = plan.script.shot(number)
+        _require_idle(await self.find(film_id), number)  # somebody else may have been quicker
         await self._films.edit(film_id, lambda record: _with(record, number, shot))
         return await self._filming.go_on(film_id, STEP_SECONDS)
 
@@ -185,6 +183,14 @@ def _lengthened(record: FilmRecord, keyframes: Sequence[str], shots: Sequence[Sh
             "another film of the rest"
         )
     return replace(script, shots=(*script.shots, *lay_out(keyframes, shots, script.shots[-1])))
+
+
+def _require_idle(film: Film, number: int) -> None:
+    """Raises RequestRejected while a shot is under way."""
+    if film.shots[number - 1].status in ("Submitting", "Processing"):
+        raise RequestRejected(
+            f"shot: {number} is under way; nothing was sent. check_status(task_id={film.record.id!r}) waits"
+        )
 
 
 def _with(record: FilmRecord, number: int, shot: Shot) -> str:

@@ -140,7 +140,9 @@ def check_the_books(g: Ground, films: int) -> None:
     for path, finished in made:
         facts = mp4.inspect(Path(path))
         assert (finished, facts.frames, facts.fast_start) == (1, SHOTS * FRAMES, True)
-    assert [*(g.folder / "videos").glob("*.part")] == [], "nothing half made stays"
+    assert [*(g.folder / "videos").glob(".*.part")] == [], "nothing half made stays"
+    for path in (g.folder / "videos").glob("film-*.mp4"):
+        assert mp4.inspect(path).frames == SHOTS * FRAMES
 
 
 async def test_processes_killed_at_every_step_pay_once_for_each_shot_and_finish_the_film(tmp_path: Path) -> None:

@@ -396,6 +396,9 @@ async def test_an_unconfirmed_shot_is_never_resent_and_a_task_that_was_found_goe
         assert sorted(standing(status)) == ["Success", "Unconfirmed"]
         lost = standing(status).index("Unconfirmed") + 1
         assert "may have been paid for" in status["failure"]
+        told = text(await w.call("check_status"))
+        assert f"tells what to do about shot {lost}" in told
+        assert "videos paid for so far: 2, 1 of them perhaps" in text(await w.call("check_status", task_id=film_id))
         known = {shot.get("task_id") for shot in status["shots"]}
         (found,) = (bill.task_id for bill in w.simulator.ledger if bill.task_id not in known)
         assert "is not unconfirmed" in await w.fail("retake_shot", film_id=film_id, shot=3 - lost, task_id=found)
@@ -430,6 +433,8 @@ async def test_a_keyframe_that_vanished_stops_its_shots_only(tmp_path: Path) -> 
         status = await ended(w, film_id)
         assert standing(status) == ["Success", "Refused"]
         assert "does not exist" in status["failure"]
+        gone = await w.fail("retake_shot", film_id=film_id, shot=2, last_frame_image=str(tmp_path / "no.jpg"))
+        assert "- last_frame_image: " in gone
         await w.do("retake_shot", film_id=film_id, shot=2, last_frame_image=w.picture("new.jpg"))
         assert standing(await ended(w, film_id)) == ["Success"] * 2
 

@@ -282,8 +282,8 @@ def _under_way(videos: "list[Video]", films: "list[Film]") -> CallToolResult:
 def _film_line(film: "Film") -> str:
     place = f" -> {film.record.path}" if film.record.finished else ""
     stuck = ", ".join(str(shot.number) for shot in film.stuck)
-    waits = f"; shot {stuck} waits for a person: check_status tells" if stuck and not film.record.finished else ""
-    return f"- film {film.record.id}: {film.status}, {film.home} of {len(film.shots)} shots at home{waits}{place}"
+    decide = f'; check_status(task_id="{film.record.id}") tells what to do about shot {stuck}' if stuck else ""
+    return f"- film {film.record.id}: {film.status}, {film.home} of {len(film.shots)} shots at home{decide}{place}"
 
 
 def _row_words(video: "Video") -> str:
