@@ -24,7 +24,7 @@ from world import KEY
 from hailuo_mcp import mp4
 from hailuo_mcp.simulator import Fault, Simulator
 
-KILLS = int(os.environ.get("HAILUO_TEST_KILLS", "40"))
+KILLS = int(os.environ.get("HAILUO_TEST_FILM_KILLS", "40"))
 SEED = int(os.environ.get("HAILUO_TEST_SEED", "20261126"))
 SHOTS = 5
 FRAMES = 144  # of a shot of 6 s

@@ -465,6 +465,9 @@ async def test_a_film_whose_file_is_gone_is_joined_again_for_free_and_saved_unde
         assert Path(copy["path"]).name == "dawn.mp4"
         assert Path(copy["path"]).read_bytes() == path.read_bytes()
         path.unlink()
+        shot = Path((await w.do("check_status", task_id=film_id))["shots"][0]["path"])
+        shot.unlink()
+        assert "are gone; download_video" in await w.fail("view_video", task_id=film_id)
         again = await w.do("download_video", task_id=film_id)
         assert mp4.inspect(Path(again["path"])).frames == FRAMES
         assert len(w.simulator.ledger) == 1
