@@ -108,7 +108,8 @@ class App:
             sleep=self._sleep,
         )
         self.collector.announce = self.announce
-        stills = Stills(self.collector, settings.output_dir, sleep=self._sleep)
+        film_journal = FilmJournal(journal)
+        stills = Stills(self.collector, film_journal, settings.output_dir, sleep=self._sleep)
         open_file = partial(open_confined, folders=settings.frame_folders(self.transport))
         reviewer = Reviewer(
             open_file, Remote(own_machine=is_loopback(urlsplit(settings.base_url).hostname or "")), stills
@@ -126,7 +127,6 @@ class App:
             clock=self._clock,
             sleep=self._sleep,
         )
-        film_journal = FilmJournal(journal)
         self.filming = Filming(
             journal,
             film_journal,

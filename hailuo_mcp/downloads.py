@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import filecmp
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -85,13 +83,8 @@ class Downloads:
 
     def copy(self, task_id: str, home: Path, name: str) -> Path:
         """A copy of a video that is home, under another name, made once; raises DownloadFailed."""
-        made = self._folder / name
         try:
-            if made.is_file() and filecmp.cmp(home, made, shallow=False):
-                return made
-            with files.draft(self._folder, name) as draft:
-                shutil.copyfile(home, draft.path)
-                return draft.publish()
+            return files.copied(home, self._folder, name)
         except OSError as error:
             raise DownloadFailed(self._disk_trouble(task_id, error)) from error
 

@@ -1,8 +1,10 @@
 """The only code that trusts a path: confined reads, confined writes, atomic publishing."""
 
+import filecmp
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -207,3 +209,13 @@ def draft(folder: Path, name: str, *, keep_as: str | None = None) -> Iterator[Dr
     finally:
         if keep_as is None:
             path.unlink(missing_ok=True)
+
+
+def copied(file: Path, folder: Path, name: str) -> Path:
+    """A copy of a file under another name in the folder, made once; never over another file."""
+    made = folder / name
+    if made.is_file() and filecmp.cmp(file, made, shallow=False):
+        return made
+    with draft(folder, name) as copy:
+        shutil.copyfile(file, copy.path)
+        return copy.publish()

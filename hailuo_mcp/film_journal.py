@@ -9,7 +9,7 @@ from sqlalchemy import Row, or_, select
 
 from hailuo_mcp.errors import NotFound
 from hailuo_mcp.film_script import PREFIX
-from hailuo_mcp.journal import Journal
+from hailuo_mcp.journal import HOUR_SECONDS, Journal
 from hailuo_mcp.journal_schema import films
 
 STALE_SECONDS = 48 * 3600.0
@@ -74,9 +74,15 @@ class FilmJournal:
         async with self._journal.writing() as connection:
             await connection.execute(self._update(film_id, failure=failure))
 
+    async def reopen(self, film_id: str) -> None:
+        """A film is to be joined anew: a shot of it, or its file, is not what it was."""
+        async with self._journal.writing() as connection:
+            await connection.execute(self._update(film_id, finished=False, failure=None))
+
     async def finish(self, record: FilmRecord, **made: Any) -> bool:
-        """The film is joined as its script said; False when that was changed meanwhile."""
-        finished = self._update(record.id, finished=True, failure=None, **made).where(films.c.script == record.script)
+        """The film is joined as its script said; False when that was changed meanwhile, or another process did it."""
+        same = (films.c.script == record.script, ~films.c.finished)
+        finished = self._update(record.id, finished=True, failure=None, **made).where(*same)
         async with self._journal.writing() as connection:
             return (await connection.execute(finished)).first() is not None
 
@@ -86,7 +92,8 @@ class FilmJournal:
         A film in which nothing has changed for days is only claimed by its id: it waits for a person.
         """
         now = self._journal.clock()
-        free = or_(films.c.lease_until.is_(None), films.c.lease_until <= now, films.c.lease_owner == owner)
+        until = films.c.lease_until
+        free = or_(until.is_(None), until <= now, until > now + HOUR_SECONDS, films.c.lease_owner == owner)
         which = films.c.id == film_id if film_id else films.c.updated_at > now - STALE_SECONDS
         wanted = (self._ours, ~films.c.finished, free, which)
         async with self._journal.reading() as connection:
@@ -102,9 +109,11 @@ class FilmJournal:
         async with self._journal.writing() as connection:
             await connection.execute(held.values(lease_owner=None, lease_until=None))
 
-    async def recent(self, limit: int) -> list[FilmRecord]:
-        """Films, newest first."""
+    async def recent(self, limit: int, *, unfinished: bool = False) -> list[FilmRecord]:
+        """Films, newest first; only the `unfinished` ones if asked."""
         newest = select(films).where(self._ours).order_by(films.c.created_at.desc()).limit(limit)
+        if unfinished:
+            newest = newest.where(~films.c.finished)
         async with self._journal.reading() as connection:
             return [_film(row) for row in await connection.execute(newest)]
 

@@ -76,13 +76,21 @@ class Planner:
         self._daily_limit = daily_limit
         self._side_by_side = side_by_side
 
-    async def plan(self, script: Script, to_pay: Collection[int] | None = None, *, whole_urls: bool = False) -> Plan:
+    async def plan(
+        self,
+        script: Script,
+        to_pay: Collection[int] | None = None,
+        *,
+        whole_urls: bool = False,
+        retake: bool = False,
+    ) -> Plan:
         """Judge a film; of one that is under way only the shots that are still `to_pay`.
 
-        Pictures at URLs are fetched as a whole, to be looked at, only with `whole_urls`.
+        Pictures at URLs are fetched as a whole, to be looked at, only with `whole_urls`. In a `retake` they are called
+        as its arguments are.
         """
         numbers = tuple(range(1, len(script.shots) + 1) if to_pay is None else sorted(to_pay))
-        names = _names(script, numbers)
+        names = _frame_names(script.shots[numbers[0] - 1]) if retake else _names(script, numbers)
         found = await asyncio.gather(
             *(self._judge(source, name, script.mend, whole_urls) for source, name in names.items())
         )
@@ -133,6 +141,11 @@ def _names(script: Script, numbers: Collection[int]) -> dict[str, str]:
             if source:
                 names.setdefault(source, f"keyframe {at}")
     return names
+
+
+def _frame_names(shot: Shot) -> dict[str, str]:
+    named = ((shot.last, "last_frame_image"), (shot.first, "first_frame_image"))
+    return {source: name for source, name in named if source}
 
 
 def _cut(number: int, shot: Shot, judged: dict[str, Judged], names: dict[str, str]) -> list[str]:

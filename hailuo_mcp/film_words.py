@@ -14,7 +14,9 @@ def film_words(film: "Film") -> str:
         how = f"encoded anew, as {record.encoded_because}" if record.encoded_because else "joined without encoding"
         head = f"Film {record.id} is finished: {record.path} ({record.seconds:.1f} s, {how})."
         return "\n".join([head, *_shot_lines(film)])
-    head = f"Film {record.id}: {film.home} of {count} shots are at home; {film.paid} videos were paid for so far."
+    lost = sum(shot.status == "Unconfirmed" for shot in film.stuck)
+    perhaps = f", {lost} of them perhaps" if lost else ""
+    head = f"Film {record.id}: {film.home} of {count} shots are at home; videos paid for so far: {film.paid}{perhaps}."
     lines = [head, *_shot_lines(film)]
     if record.failure:
         lines.append(f"For now: {record.failure}")
@@ -48,7 +50,9 @@ def _shot_lines(film: "Film") -> list[str]:
     for shot in film.shots:
         after = f" after shot {shot.number - 1}" if shot.status == "Waiting" and not film.is_ready(shot) else ""
         task = f", task {shot.newest.task_id}" if shot.newest and shot.newest.task_id else ""
-        kept = f" (take {shot.shot.take} came to nothing, the one before is kept: {shot.failure})"
+        lost = shot.newest is not None and shot.newest.state == "Unconfirmed"
+        fate = "may have been paid for" if lost else "came to nothing"
+        kept = f" (take {shot.shot.take} {fate}, the one before is kept: {shot.failure})"
         lines.append(
             f"- shot {shot.number}: {shot.status}{after}{task}{f' -> {shot.path}' if shot.path else ''}"
             + (kept if shot.failure and shot.status == "Success" else "")

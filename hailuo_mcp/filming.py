@@ -6,7 +6,9 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from hailuo_mcp import mp4
 from hailuo_mcp.clocks import Steady
 from hailuo_mcp.collector import Collector, is_home
 from hailuo_mcp.cutting import Cutter, Damaged
@@ -21,13 +23,14 @@ from hailuo_mcp.errors import (
 from hailuo_mcp.film import Film, ShotState, assemble
 from hailuo_mcp.film_journal import FilmJournal, FilmRecord
 from hailuo_mcp.film_script import Script
-from hailuo_mcp.journal import Journal
+from hailuo_mcp.journal import Journal, Video
 from hailuo_mcp.stills import last_frame
 from hailuo_mcp.studio import Place, Request, Submitted
 from hailuo_mcp.waiting import Sleep, done_within
 
 LEASE_SECONDS = 60.0
 BACKOFF_MAX_SECONDS = 600.0
+DOUBLINGS_MAX = 10  # of the pause between two tries
 MINUTE = 60.0
 
 _log = logging.getLogger(__name__)
@@ -41,6 +44,8 @@ class _Care:
 
     turn: "asyncio.Task[None] | None" = None
     next_turn: float = 0.0
+    next_submit: float = 0.0
+    busy: ApiUnavailable | None = None  # why nothing is submitted before then
     failures: int = 0
     damaged: set[str] = field(default_factory=set)  # tasks whose file was fetched again once
 
@@ -71,6 +76,7 @@ class Filming:
         self._cutter = cutter
         self._side_by_side = side_by_side
         self._interval = interval
+        self._lease_seconds = max(LEASE_SECONDS, 3 * interval)
         self._clock = Steady(journal.clock)
         self._sleep = sleep
         self._owner = secrets.token_urlsafe(12)
@@ -89,17 +95,21 @@ class Filming:
 
     async def begin(self, key: str, script: Script) -> tuple[FilmRecord, bool]:
         """Write a film down; who makes it carries it on, as another process may not be allowed to read its pictures."""
-        return await self._films.begin(key, script.to_json(), self._owner, LEASE_SECONDS)
+        return await self._films.begin(key, script.to_json(), self._owner, self._lease_seconds)
 
     async def find(self, film_id: str) -> Film:
         """The film as it stands; raises NotFound."""
         record = await self._films.find(film_id)
         return assemble(record, await self._journal.shots(record.id))
 
+    async def copy(self, film: Film, name: str) -> Path:
+        """A copy of a film that is joined, under that name; raises DownloadFailed."""
+        return await self._cutter.copy(Path(str(film.record.path)), name)
+
     async def go_on(self, film_id: str, patience: float) -> Film:
         """One turn, or the end of the one that is under way, waited for a while; then the film as it stands."""
         self.start()
-        if await self._films.lease(self._owner, seconds=LEASE_SECONDS, film_id=film_id):
+        if await self._films.lease(self._owner, seconds=self._lease_seconds, film_id=film_id):
             await done_within(self._take_turn(film_id), patience, self._sleep)
         return await self.find(film_id)
 
@@ -107,7 +117,7 @@ class Filming:
         """Carry unfinished films on until cancelled, also those of processes that died."""
         while True:
             try:
-                for record in await self._films.lease(self._owner, seconds=LEASE_SECONDS):
+                for record in await self._films.lease(self._owner, seconds=self._lease_seconds):
                     # Not awaited: one film must not hold up the others.
                     if self._clock() >= self._care(record.id).next_turn:
                         self._take_turn(record.id)
@@ -130,8 +140,10 @@ class Filming:
 
     async def _turn(self, film_id: str, care: _Care) -> None:
         """Send what is ready, ask after what is under way, bring home what is done; join when all is there."""
+        await self._journal.recover()  # a shot that a process was sending when it died
         before = film = await self.find(film_id)
-        troubles = await self._send(film)
+        held = self._clock() < care.next_submit
+        troubles = await self._send(film, care)
         film = await self.find(film_id)
         troubles += filter(None, await asyncio.gather(*(self._tend(shot) for shot in film.shots)))
         film = await self.find(film_id)
@@ -141,19 +153,31 @@ class Filming:
         film = await self.find(film_id)
         if words != film.record.failure and not film.record.finished:
             await self._films.fail(film_id, words)
-        care.failures = care.failures + 1 if troubles else 0
-        asked = [error.retry_after for error in troubles if isinstance(error, ApiUnavailable) and error.retry_after]
-        pause = min(BACKOFF_MAX_SECONDS, self._interval * 2**care.failures) if troubles else self._interval
-        care.next_turn = self._clock() + max(pause, *asked, 0.0)
+        if not held:
+            care.failures = care.failures + 1 if troubles else 0
+        care.next_turn = self._clock() + (self._pause(care.failures) if troubles else self._interval)
         if self.announce and _looks(film) != _looks(before):
             await self.announce(film)
 
-    async def _send(self, film: Film) -> list[HailuoError]:
-        """Submit shots that are ready, as many as may be under way at once and in a minute."""
+    async def _send(self, film: Film, care: _Care) -> list[HailuoError]:
+        """Submit shots that are ready, as many as may be under way at once and in a minute.
+
+        After the API was busy nothing is submitted for a while, however often somebody looks.
+        """
         under_way = sum(shot.status in ("Submitting", "Processing") for shot in film.shots)
         ready = [shot for shot in film.shots if film.is_ready(shot)][: max(self._side_by_side - under_way, 0)]
+        if ready and care.busy and self._clock() < care.next_submit:
+            return [care.busy]
         sent = await asyncio.gather(*(self._submit(film, shot) for shot in ready if self._may_send()))
-        return [trouble for trouble in sent if trouble]
+        troubles = [trouble for trouble in sent if trouble]
+        busy = [trouble for trouble in troubles if isinstance(trouble, ApiUnavailable)]
+        care.busy = busy[-1] if busy else None
+        pause = max([self._pause(care.failures + 1), *(error.retry_after or 0.0 for error in busy)]) if busy else 0.0
+        care.next_submit = self._clock() + pause
+        return troubles
+
+    def _pause(self, failures: int) -> float:
+        return min(BACKOFF_MAX_SECONDS, self._interval * 2.0 ** min(failures, DOUBLINGS_MAX))
 
     def _may_send(self) -> bool:
         now = self._clock()
@@ -167,6 +191,8 @@ class Filming:
         shot, script, number = state.shot, film.script, state.number
         first = shot.first
         if script.follows(number) and (before := film.shots[number - 2].usable):
+            if not await self._is_whole(before):
+                return None  # it is brought home first, and that may be tried again: a refusal would be for good
             first = last_frame(str(before.task_id))
         request = Request(
             shot.prompt,
@@ -190,6 +216,19 @@ class Filming:
         except HailuoError as error:
             await self._halt(film.record.id, number, " ".join(str(error).split()))
         return None
+
+    async def _is_whole(self, video: Video) -> bool:
+        """Whether a shot is at home; one whose file is damaged is to be fetched again."""
+        if not is_home(video):
+            return False
+        try:
+            await asyncio.to_thread(mp4.inspect, Path(str(video.path)))
+        except mp4.NotAVideo:
+            await self._journal.lost(str(video.task_id))
+            return False
+        except OSError:
+            return False
+        return True
 
     async def _halt(self, film_id: str, number: int, reason: str) -> None:
         def halted(record: FilmRecord) -> str:
@@ -226,7 +265,7 @@ class Filming:
             video = film.shots[error.number - 1].usable
             task_id = str(video.task_id) if video else ""
             if task_id in care.damaged:
-                await self._halt(film.record.id, error.number, str(error))
+                await self._halt(film.record.id, error.number, f"Its file came damaged twice. {error.__cause__}")
                 return []
             care.damaged.add(task_id)
             await self._journal.lost(task_id)
@@ -234,7 +273,13 @@ class Filming:
         except HailuoError as error:
             return [error]
         made = {"path": str(cut.path), "bytes": cut.bytes, "seconds": cut.seconds}
-        if not await self._films.finish(film.record, **made, encoded_because=cut.encoded_because):
+        try:
+            told = await self._films.finish(film.record, **made, encoded_because=cut.encoded_because)
+        except JournalUnavailable:
+            await self._cutter.discard(cut)  # else each try would leave one more
+            raise
+        if not told:
+            await self._cutter.discard(cut)
             _log.info("film %s was changed while it was joined, and is joined again", film.record.id)
         return []
 

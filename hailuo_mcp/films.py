@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from hailuo_mcp import files
 from hailuo_mcp.clocks import Steady
 from hailuo_mcp.errors import NotReady, RequestRejected
 from hailuo_mcp.film import Film
 from hailuo_mcp.film_journal import FilmJournal, FilmRecord
 from hailuo_mcp.film_plan import Plan, Planner
-from hailuo_mcp.film_script import Script, Shot, lay_out
+from hailuo_mcp.film_script import SHOTS_MAX, Script, Shot, lay_out
 from hailuo_mcp.filming import Filming
 from hailuo_mcp.journal import Journal, Video
 from hailuo_mcp.screening import Screening, Sketch
@@ -80,10 +82,7 @@ class Films:
         """
         film = await self.find(film_id)
         shot, state = film.script.shot(number), film.shots[number - 1]
-        if state.status in ("Submitting", "Processing"):
-            raise RequestRejected(
-                f"shot: {number} is under way; nothing was sent. check_status(task_id={film_id!r}) waits"
-            )
+        _require_idle(film, number)
         paid = state.newest is not None and state.newest.state != "Refused"
         changed = Shot(
             changes.prompt or shot.prompt,
@@ -92,7 +91,7 @@ class Films:
             changes.last or shot.last,
             shot.take + 1 if paid else shot.take,
         )
-        return await self._planner.plan(film.script.with_shot(number, changed), [number])
+        return await self._planner.plan(film.script.with_shot(number, changed), [number], retake=True)
 
     async def retake(self, film_id: str, plan: Plan) -> Film:
         """Pay for another take of the one shot that is planned; the others stay as they are."""
@@ -100,6 +99,7 @@ class Films:
         self._require_key()
         (number,) = plan.to_pay
         shot = plan.script.shot(number)
+        _require_idle(await self.find(film_id), number)  # somebody else may have been quicker
         await self._films.edit(film_id, lambda record: _with(record, number, shot))
         return await self._filming.go_on(film_id, STEP_SECONDS)
 
@@ -111,15 +111,29 @@ class Films:
         if newest is None or newest.state != "Unconfirmed":
             raise RequestRejected(f"task_id: shot {number} is not unconfirmed, so it takes none; leave it out")
         await self._journal.resolve(newest.id, task_id)
+        await self._films.reopen(film_id)  # it may have been finished with an earlier take
         return await self._filming.go_on(film_id, STEP_SECONDS)
 
     async def find(self, film_id: str) -> Film:
         """The film as it stands; raises NotFound."""
         return await self._filming.find(film_id)
 
-    async def recent(self, limit: int) -> list[Film]:
-        """Films, newest first."""
-        return [await self.find(record.id) for record in await self._films.recent(limit)]
+    async def recent(self, limit: int, *, unfinished: bool = False) -> list[Film]:
+        """Films, newest first; only the `unfinished` ones if asked."""
+        records = await self._films.recent(limit, unfinished=unfinished)
+        return [await self.find(record.id) for record in records]
+
+    async def file(self, film_id: str, filename: str | None) -> Film:
+        """The film, joined anew if its file is gone, and copied if it is wanted under a name; raises DownloadFailed."""
+        name = files.video_name(filename) if filename else None
+        film = await self.status(film_id)
+        if film.record.finished and not await asyncio.to_thread(Path(str(film.record.path)).is_file):
+            await self._films.reopen(film_id)
+            film = await self._filming.go_on(film_id, STEP_SECONDS)
+        if not film.record.finished or name is None:
+            return film
+        copy = await self._filming.copy(film, name)
+        return replace(film, record=replace(film.record, path=str(copy)))
 
     async def of(self, videos: Sequence[Video]) -> dict[str, Film]:
         """The films that those videos belong to, by their id."""
@@ -163,7 +177,20 @@ def _lengthened(record: FilmRecord, keyframes: Sequence[str], shots: Sequence[Sh
         tail = tuple(replace(shot, take=1, halted=None) for shot in script.shots[-len(shots) :])
         if tail == lay_out(keyframes, shots, script.shots[-len(shots) - 1]):
             return script
+    if (most := SHOTS_MAX - len(script.shots)) < len(shots):
+        raise RequestRejected(
+            f"shots: a film has at most {SHOTS_MAX}, so this one can be lengthened by {most} (got {len(shots)}); make "
+            "another film of the rest"
+        )
     return replace(script, shots=(*script.shots, *lay_out(keyframes, shots, script.shots[-1])))
+
+
+def _require_idle(film: Film, number: int) -> None:
+    """Raises RequestRejected while a shot is under way."""
+    if film.shots[number - 1].status in ("Submitting", "Processing"):
+        raise RequestRejected(
+            f"shot: {number} is under way; nothing was sent. check_status(task_id={film.record.id!r}) waits"
+        )
 
 
 def _with(record: FilmRecord, number: int, shot: Shot) -> str:

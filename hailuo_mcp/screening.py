@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from hailuo_mcp import camera, files, mp4
-from hailuo_mcp.errors import DownloadFailed, RequestRejected
+from hailuo_mcp.errors import DownloadFailed, NotReady, RequestRejected
 from hailuo_mcp.film import Film
 from hailuo_mcp.film_plan import Plan
 
@@ -116,6 +116,9 @@ def _picture(plan: Plan, source: str | None) -> Image.Image | None:
 def _sheet(clips: list[tuple[int, Path]]) -> bytes:
     from hailuo_mcp import joining, video
 
+    clips = [(number, path) for number, path in clips if path.is_file()]
+    if not clips:
+        raise NotReady("The files of all its shots are gone; download_video with a shot's task_id fetches it again.")
     wanted = min(len(clips), _ROWS_MAX)
     chosen = [clips[at] for at in sorted({round(at * (len(clips) - 1) / max(wanted - 1, 1)) for at in range(wanted)})]
     try:

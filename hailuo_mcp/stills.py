@@ -9,6 +9,8 @@ from urllib.parse import quote, unquote
 from hailuo_mcp import files, mp4
 from hailuo_mcp.collector import Collector
 from hailuo_mcp.errors import DownloadFailed, NotReady, RequestRejected
+from hailuo_mcp.film_journal import FilmJournal
+from hailuo_mcp.film_script import is_film
 from hailuo_mcp.journal import Video
 
 PATIENCE_SECONDS = 40.0  # for a download, below the 60 s after which many hosts give up on a call
@@ -31,9 +33,15 @@ class Stills:
     """Brings videos home when their frames are wanted."""
 
     def __init__(
-        self, collector: Collector, output_dir: Path, *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+        self,
+        collector: Collector,
+        films: FilmJournal,
+        output_dir: Path,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._collector = collector
+        self._films = films
         self._output_dir = output_dir
         self._sleep = sleep
 
@@ -41,8 +49,17 @@ class Stills:
         """The file of a clip that is named by its task_id, or by its name in the output folder."""
         if path := files.find_video(clip, self._output_dir):
             return path, None
+        if is_film(clip):
+            return await self._film(clip), None
         video = await self._home(clip)
         return Path(str(video.path)), video
+
+    async def _film(self, film_id: str) -> Path:
+        """The file of a film; raises NotReady until it is joined."""
+        film = await self._films.find(film_id)
+        if not film.finished:
+            raise NotReady(f"Film {film_id} is not joined yet; check_status(task_id={film_id!r}) tells how it stands.")
+        return Path(str(film.path))
 
     async def _home(self, task_id: str) -> Video:
         """The video with its file at hand; raises NotReady when it is not finished or takes long to download."""

@@ -1,5 +1,6 @@
 """A film that cannot be saved: nothing half made stays, and the sentence says what to do."""
 
+import asyncio
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +41,25 @@ async def test_a_full_disk_leaves_nothing_behind_and_is_told(clips: list[Path], 
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [*(tmp_path / "out").iterdir()] == []
     assert (await Cutter(tmp_path / "out").cut(film_of(*clips))).path.is_file()
+
+
+async def test_what_a_killed_process_left_is_swept_away(clips: list[Path], tmp_path: Path) -> None:
+    left, other = (tmp_path / "out" / f".{name}.part" for name in ("film-1-00ff", "film-2-00ff"))
+    left.parent.mkdir()
+    for path in (left, other):
+        path.write_bytes(b"half")
+    cut = await Cutter(tmp_path / "out").cut(film_of(*clips))
+    assert {*(tmp_path / "out").iterdir()} == {cut.path, other}
+
+
+async def test_a_film_that_nobody_waits_for_any_more_gets_no_file(clips: list[Path], tmp_path: Path) -> None:
+    cutting = asyncio.create_task(Cutter(tmp_path / "out").cut(film_of(*clips)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    cutting.cancel()
+    await asyncio.gather(cutting, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert [*(tmp_path / "out").glob("*")] == []
 
 
 async def test_a_damaged_shot_is_named_by_its_number(clips: list[Path], tmp_path: Path) -> None:

@@ -333,6 +333,61 @@ async def test_rate_limits_are_waited_out_without_paying_twice(tmp_path: Path) -
         assert len((await w.do("list_videos"))["videos"]) == 3, "one record for each shot, not one for each refusal"
 
 
+async def test_the_pause_that_the_api_asks_for_is_kept_however_often_somebody_looks(tmp_path: Path) -> None:
+    async with world(tmp_path, film_shots_at_once=1) as w:
+        w.simulator.faults.submit += [Fault(status=429, headers={"Retry-After": "100"})]
+        film_id = await begun(w, 1)
+        while not w.calls("submit"):
+            await w.do("check_status", task_id=film_id, wait_seconds=1)
+        asked = next(request.at for request in w.simulator.requests if request.call == "submit")
+        for _ in range(6):
+            status = await w.do("check_status", task_id=film_id, wait_seconds=10)
+        assert (status["status"], bool(status["failure"])) == ("Processing", True)
+        assert w.calls("submit") == 1
+        assert standing(await ended(w, film_id)) == ["Success"]
+        assert w.simulator.ledger[0].at - asked >= 100
+        assert w.calls("submit") == 2
+
+
+async def test_a_shot_that_goes_on_from_one_that_cannot_be_fetched_yet_waits(tmp_path: Path) -> None:
+    async with world(tmp_path, short_side=304) as w:
+        w.simulator.faults.retrieve += [Fault(status=503)] * 8
+        film_id = await begun(w, 2, keyframes=[w.picture()])
+        status = await ended(w, film_id)
+        assert standing(status) == ["Success"] * 2, status["failure"]
+        assert len(w.simulator.ledger) == 2
+
+
+async def test_a_damaged_shot_is_fetched_again_before_the_next_one_goes_on_from_it(tmp_path: Path) -> None:
+    async with world(tmp_path, short_side=304, film_shots_per_minute=1) as w:
+        film_id = await begun(w, 2, keyframes=[w.picture()])
+        status = await w.do("check_status", task_id=film_id)
+        while "path" not in status["shots"][0]:
+            status = await w.do("check_status", task_id=film_id, wait_seconds=1)
+        assert w.calls("submit") == 1
+        path = Path(status["shots"][0]["path"])
+        path.write_bytes(path.read_bytes()[:20_000])
+        status = await ended(w, film_id)
+        assert standing(status) == ["Success"] * 2, status["failure"]
+        assert len(w.simulator.ledger) == 2
+
+
+async def test_a_task_that_was_found_for_a_retake_replaces_the_take_before(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        film_id = await begun(w, 1)
+        first = await ended(w, film_id)
+        w.simulator.faults.submit += [Fault(drop="after")]
+        await w.do("retake_shot", film_id=film_id, shot=1)
+        kept = await ended(w, film_id)
+        assert kept["shots"][0]["path"] == first["shots"][0]["path"]
+        assert "take 2 may have been paid for" in text(await w.call("check_status", task_id=film_id))
+        await w.do("retake_shot", film_id=film_id, shot=1, task_id=w.simulator.ledger[1].task_id)
+        status = await ended(w, film_id)
+        assert status["shots"][0]["task_id"] == w.simulator.ledger[1].task_id
+        assert status["shots"][0]["path"] != first["shots"][0]["path"]
+        assert len(w.simulator.ledger) == 2
+
+
 async def test_an_unconfirmed_shot_is_never_resent_and_a_task_that_was_found_goes_on(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         w.simulator.faults.submit += [Fault(drop="after")]
@@ -341,6 +396,9 @@ async def test_an_unconfirmed_shot_is_never_resent_and_a_task_that_was_found_goe
         assert sorted(standing(status)) == ["Success", "Unconfirmed"]
         lost = standing(status).index("Unconfirmed") + 1
         assert "may have been paid for" in status["failure"]
+        told = text(await w.call("check_status"))
+        assert f"tells what to do about shot {lost}" in told
+        assert "videos paid for so far: 2, 1 of them perhaps" in text(await w.call("check_status", task_id=film_id))
         known = {shot.get("task_id") for shot in status["shots"]}
         (found,) = (bill.task_id for bill in w.simulator.ledger if bill.task_id not in known)
         assert "is not unconfirmed" in await w.fail("retake_shot", film_id=film_id, shot=3 - lost, task_id=found)
@@ -375,6 +433,8 @@ async def test_a_keyframe_that_vanished_stops_its_shots_only(tmp_path: Path) -> 
         status = await ended(w, film_id)
         assert standing(status) == ["Success", "Refused"]
         assert "does not exist" in status["failure"]
+        gone = await w.fail("retake_shot", film_id=film_id, shot=2, last_frame_image=str(tmp_path / "no.jpg"))
+        assert "- last_frame_image: " in gone
         await w.do("retake_shot", film_id=film_id, shot=2, last_frame_image=w.picture("new.jpg"))
         assert standing(await ended(w, film_id)) == ["Success"] * 2
 
@@ -395,6 +455,51 @@ async def test_a_shot_whose_file_is_damaged_or_gone_is_fetched_again(tmp_path: P
         assert mp4.inspect(Path(status["path"])).frames == 3 * FRAMES
         assert len(w.simulator.ledger) == 3
         assert first.stat().st_size == 20_000, "what a person may have changed is left alone"
+
+
+async def test_a_film_whose_file_is_gone_is_joined_again_for_free_and_saved_under_any_name(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        film_id = await begun(w, 1)
+        path = Path((await ended(w, film_id))["path"])
+        copy = await w.do("download_video", task_id=film_id, filename="dawn")
+        assert Path(copy["path"]).name == "dawn.mp4"
+        assert Path(copy["path"]).read_bytes() == path.read_bytes()
+        path.unlink()
+        shot = Path((await w.do("check_status", task_id=film_id))["shots"][0]["path"])
+        shot.unlink()
+        assert "are gone; download_video" in await w.fail("view_video", task_id=film_id)
+        again = await w.do("download_video", task_id=film_id)
+        assert mp4.inspect(Path(again["path"])).frames == FRAMES
+        assert len(w.simulator.ledger) == 1
+
+
+async def test_a_film_is_a_source_of_frames_once_it_is_joined(tmp_path: Path) -> None:
+    async with world(tmp_path, short_side=304) as w:
+        film_id = await begun(w, 1)
+        frame = f"hailuo://videos/{film_id}/last-frame"
+        assert "is not joined yet" in await w.fail("generate_video", prompt="on", first_frame_image=frame)
+        await ended(w, film_id)
+        await w.do("generate_video", prompt="on and on", first_frame_image=frame)
+        assert len(w.simulator.ledger) == 2
+
+
+async def test_what_is_under_way_tells_of_films_too(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        film_id = await begun(w, 2)
+        result = await w.call("check_status")
+        assert f"- film {film_id}: Processing, 0 of 2 shots at home" in text(result)
+        assert dict(result.structured_content or {})["under_way"][0]["film_id"] == film_id
+        await ended(w, film_id)
+        assert text(await w.call("check_status")) == "No video is under way."
+
+
+async def test_a_film_is_not_lengthened_beyond_the_shots_that_can_be_retaken(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        film_id = await begun(w, 1)
+        await ended(w, film_id)
+        assert "this one can be lengthened by 59 (got 60)" in await w.fail(
+            "create_film", film_id=film_id, keyframes=[], shots=shots(60)
+        )
 
 
 # Restarts, replicas, the person

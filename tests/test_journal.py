@@ -900,7 +900,7 @@ async def test_a_journal_of_an_older_version_is_carried_forward_with_all_it_hold
         whole = Home("/videos/theirs.mp4", 9, 5.875, 24.0, "h264", has_audio=False)
         seen = await journal.brought_home("task-2", whole)
         assert (seen.seconds, seen.frames_per_second, seen.codec, seen.has_audio) == (5.875, 24.0, "h264", False)
-        film = await FilmJournal(journal).create("[]")
+        film, _ = await FilmJournal(journal).begin("key", "[]", "me", 60)
         shot, new = await journal.begin(intent("a shot", film.id, 1), patience=60)
         assert new
         assert await journal.shots(film.id) == [shot]

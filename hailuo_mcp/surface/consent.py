@@ -34,14 +34,15 @@ def ask_person(
 
 
 def ask_about_film(
-    ctx: Context[App, Any], shots: list[Any], resolution: str, confirm: bool, preview: bool
+    ctx: Context[App, Any], shots: list[Any], resolution: str, film_id: str, confirm: bool, preview: bool
 ) -> Consent | Elicit[Consent]:
     """Whether a film is to be paid for: what the caller says, or the question to the person."""
     if preview or not _asks(ctx):
         return Consent(pay=confirm and not preview)
     seconds = sum(shot.duration for shot in shots)
     return Elicit(
-        f"Pay for {len(shots)} videos, {seconds} s in all at {resolution}, joined into one film?\n"
+        f"Pay for {len(shots)} videos, {seconds} s in all"
+        + (f", which lengthen film {film_id}?\n" if film_id else f" at {resolution}, joined into one film?\n")
         + "\n".join(f"{number}. {shot.prompt}" for number, shot in enumerate(shots, 1)),
         Consent,
     )

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from hailuo_mcp.journal import Video
 
 SUBMIT_WAIT_SECONDS = 45.0  # a slow line may need longer; the sending goes on
+FILMS_TOLD = 10  # when all that is under way is asked for
 DOWNLOAD_WAIT_SECONDS = 45.0  # below the 60 s after which many hosts give up on a call
 _STATUS: dict[str, Status] = {"Processing": "Processing", "Success": "Success", "Failed": "Failed"}
 
@@ -136,7 +137,8 @@ class Tools:
         if record and not task_id:
             return refusal(f"task_id: must be the task, as the provider lists it, that record {record} belongs to")
         if not task_id:
-            return _under_way(await studio.under_way())
+            films = await (await self._app.films()).recent(FILMS_TOLD, unfinished=True)
+            return _under_way(await studio.under_way(), films)
         if is_film(task_id):
             return await self._film_status(ctx, task_id, wait_seconds)
         video = await studio.status(task_id, wait_seconds, _progress(ctx, wait_seconds), record=record)
@@ -190,7 +192,7 @@ class Tools:
     ) -> Annotated[CallToolResult, Saved]:
         """Save a finished video as MP4 in the output folder, checked to be complete; never over another file."""
         if is_film(task_id):
-            return await self._film_file(task_id)
+            return await self._film_file(task_id, filename)
         studio = await self._app.studio()
         video = await studio.download(
             task_id, filename.strip() or None, DOWNLOAD_WAIT_SECONDS, _progress(ctx, DOWNLOAD_WAIT_SECONDS)
@@ -212,8 +214,8 @@ class Tools:
         facts = f"{(video.bytes or 0) / 1e6:.1f} MB, {clip_words(video)}"
         return answer(f"Saved: {video.path} ({facts})", result, link)
 
-    async def _film_file(self, film_id: str) -> CallToolResult:
-        film = await (await self._app.films()).status(film_id)
+    async def _film_file(self, film_id: str, filename: str) -> CallToolResult:
+        film = await (await self._app.films()).file(film_id, filename.strip() or None)
         if not film.record.finished:
             return refusal(f"{film_id} is not joined yet.\n{film_words(film)}")
         facts: dict[str, Any] = dict.fromkeys(Saved.model_fields)
@@ -245,8 +247,7 @@ def _grouped(videos: "list[Video]", films: "dict[str, Film]") -> Iterator[str]:
             yield _row_words(video)
         elif film.record.id not in told:
             told.add(film.record.id)
-            place = f" -> {film.record.path}" if film.record.finished else ""
-            yield f"- film {film.record.id}: {film.status}, {film.home} of {len(film.shots)} shots at home{place}"
+            yield _film_line(film)
             yield from (
                 f"  {_row_words(shot)}" for shot in videos if shot.intent and shot.intent.film_id == film.record.id
             )
@@ -272,10 +273,19 @@ def status_words(video: "Video") -> str:
     )
 
 
-def _under_way(videos: "list[Video]") -> CallToolResult:
-    text = "\n".join([f"{len(videos)} under way:", *map(_row_words, videos)]) if videos else "No video is under way."
+def _under_way(videos: "list[Video]", films: "list[Film]") -> CallToolResult:
+    lines = [*map(_film_line, films), *map(_row_words, videos)]
+    text = "\n".join(["Under way:", *lines]) if lines else "No video is under way."
     everything: dict[str, Any] = dict.fromkeys(StatusOf.model_fields)
-    return answer(text, StatusOf(**everything | {"under_way": list(map(row, videos))}))
+    rows = [*map(film_row, films), *map(row, videos)]
+    return answer(text, StatusOf(**everything | {"under_way": rows}))
+
+
+def _film_line(film: "Film") -> str:
+    place = f" -> {film.record.path}" if film.record.finished else ""
+    stuck = ", ".join(str(shot.number) for shot in film.stuck)
+    decide = f'; check_status(task_id="{film.record.id}") tells what to do about shot {stuck}' if stuck else ""
+    return f"- film {film.record.id}: {film.status}, {film.home} of {len(film.shots)} shots at home{decide}{place}"
 
 
 def _row_words(video: "Video") -> str:
