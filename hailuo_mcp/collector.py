@@ -216,13 +216,7 @@ class Collector:
             self._care(str(video.task_id)).leased_until = until
         self._forget_all_but({str(video.task_id) for video in videos})
         await self._notice()
-        return [video for video in videos if self._is_hopeful(video)]
-
-    def _is_hopeful(self, video: Video) -> bool:
-        """Whether a look may bring news. What was under way when the machine went to sleep for days is looked at."""
-        care = self._care(str(video.task_id))
-        unseen = care.video is None and care.failures < GIVE_UP_AFTER
-        return video.state == "Success" or unseen or self._clock() - video.created_at < STALE_SECONDS
+        return videos
 
     def _forget_all_but(self, held: Collection[str]) -> None:
         now = self._now()
@@ -261,7 +255,7 @@ class Collector:
                 async with self._looking:
                     video = await self.look(task_id)
                 if video.state == "Processing" and self._clock() - video.created_at > STALE_SECONDS:
-                    care.next_look = self._clock() + STALE_LOOK_SECONDS
+                    care.next_look = self._now() + STALE_LOOK_SECONDS
             if video.state == "Success" and not video.path:
                 await self.bring_home(task_id)
         except HailuoError as error:

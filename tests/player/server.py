@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from hailuo_mcp.server import build_server, serve_http
+from hailuo_mcp.hosting import build_app, build_servers, serve_http
 from hailuo_mcp.settings import load_settings
 from hailuo_mcp.simulator import Simulator
 
@@ -25,8 +25,8 @@ async def main(home: Path, pictures: Path, seconds: float) -> None:
             allowed_dirs=(pictures,),
             poll_interval=0.5,
         )
-        server = build_server(settings, "streamable-http")
-        await serve_http(server, "127.0.0.1", 0, partial(print, flush=True))
+        app = build_app(build_servers(settings, "127.0.0.1"), "127.0.0.1")
+        await serve_http(app, "127.0.0.1", 0, partial(print, flush=True))
 
 
 asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])))
