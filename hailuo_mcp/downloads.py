@@ -13,6 +13,8 @@ from hailuo_mcp.api import RANGE_NOT_SATISFIABLE, HailuoApi
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, DownloadFailed
 
 ATTEMPTS = 5
+# Several times what ten seconds of this API weigh. What is larger is none of its videos, and its boxes must do.
+DECODED_BYTES_MAX = 80_000_000
 TOTAL_SECONDS = 1800.0  # of one try; what it brought stays, and a link lasts for hours
 VIDEO_BYTES_MAX = 2_000_000_000  # far more than ten seconds can be
 _WRITE_BYTES = 1 << 20
@@ -133,6 +135,9 @@ def _has_all(part: Path) -> bool:
 
 
 def _checked(part: Path) -> mp4.Mp4Facts:
+    facts = mp4.inspect(part)
+    if facts.bytes > DECODED_BYTES_MAX:
+        return facts
     from hailuo_mcp import damage  # late: loading FFmpeg takes a moment
 
     return damage.check(part)

@@ -21,7 +21,7 @@ from hailuo_mcp.settings import Settings, load_settings
 from hailuo_mcp.simulator import Simulator
 
 KEY = "sk-simulated-0123456789abcdef"
-SETTLE_SECONDS = 0.02  # real time that a call gets for real input and output before the next sleeper is woken
+SETTLE_SECONDS = 0.006  # real time that a call gets for real input and output before the next sleeper is woken
 ANSWER_SECONDS = 5.0  # real time that the simulated API gets for an answer meanwhile
 
 
