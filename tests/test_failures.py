@@ -26,7 +26,7 @@ REFUSALS = {
     "wrapped code": says({"code": "ok", "data": {"base_resp": {"status_code": 1008, "status_msg": "no money"}}}),
     "gateway": Fault(gateway=True, status=403, message="no quota"),
     "gateway in text": says({"error": "no quota"}, 403),
-    "redirect": Fault(redirect="/elsewhere"),
+    "redirect": Fault(redirect="/elsewhere", status=307),
     "page of a proxy": Fault(status=404),
 }
 NO_ANSWERS = {
