@@ -336,7 +336,7 @@ async def test_the_key_follows_no_redirect(tmp_path: Path, call: str, status: in
 async def test_a_download_that_is_sent_nowhere_ends_and_works_again(tmp_path: Path, place: str) -> None:
     async with world(tmp_path) as w:
         task = await finished(w)
-        w.simulator.faults.download += [Fault(redirect=place)] * 30 * downloads.ATTEMPTS
+        w.simulator.faults.download += [Fault(redirect=place)] * 400 * downloads.ATTEMPTS
         assert "It is still on the server" in await downloaded(w, task)
         w.simulator.faults.download.clear()
         await w.do("download_video", task_id=task)
