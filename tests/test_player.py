@@ -189,7 +189,7 @@ async def test_the_player_works_in_a_real_browser() -> None:
     if not node or not browser or not (HARNESS / "node_modules" / "playwright-core").is_dir():
         pytest.skip("NOT RUN: needs Node.js 20, Chromium, and `npm ci` in tests/player")
     process = await asyncio.create_subprocess_exec(
-        *(node, "--test", "--test-reporter=tap", "--test-concurrency=1"),
+        *(node, "--test", "--test-reporter=spec", "--test-concurrency=1"),
         cwd=HARNESS,
         env=os.environ | {"CHROMIUM": browser, "HAILUO_TEST_PYTHON": sys.executable},
         stdout=subprocess.PIPE,
@@ -202,4 +202,4 @@ async def test_the_player_works_in_a_real_browser() -> None:
             process.terminate()
             await process.wait()
     assert process.returncode == 0, said.decode()
-    assert re.search(r"^# pass [1-9]", said.decode(), re.MULTILINE)
+    assert re.search(r"^ℹ pass [1-9]", said.decode(), re.MULTILINE)

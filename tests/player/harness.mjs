@@ -11,6 +11,7 @@ export const HERE = dirname(fileURLToPath(import.meta.url));
 export const ROOT = join(HERE, "..", "..");
 export const PICTURES = join(ROOT, "hailuo_mcp", "simulator", "pictures");
 export const AXE = readFileSync(join(HERE, "node_modules", "axe-core", "axe.min.js"), "utf8");
+const PATIENCE = 60_000; // ms, a busy machine's; nothing is measured with it
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".json": "application/json" };
 
 /** The server over HTTP, on a simulated API whose videos take so many seconds. */
@@ -114,6 +115,7 @@ export async function stage(seconds = 1) {
   });
   const page = async ({ width = 720, height = 900, clock = false, ...more } = {}) => {
     const context = await browser.newContext({ viewport: { width, height }, ...more });
+    context.setDefaultTimeout(PATIENCE);
     const one = await context.newPage();
     const asked = [];
     one.on("request", (request) => asked.push(request.url()));
@@ -123,12 +125,14 @@ export async function stage(seconds = 1) {
     pages.calls.length = 0;
     return Object.assign(one, { view: one.frameLocator("iframe"), calls: pages.calls, asked });
   };
+  /** Close what earlier tests left open: a page with a video costs the next ones time. */
+  const clear = () => Promise.all(browser.contexts().map((context) => context.close()));
   const stop = async () => {
     await browser.close();
     await pages.stop();
     await server.stop();
   };
-  return { page, stop };
+  return { page, clear, stop };
 }
 
 export const REQUEST = {

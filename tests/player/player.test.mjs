@@ -1,15 +1,15 @@
 // What a person sees and does in the player, in a real browser, through the official AppBridge, on the real server.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { AXE, REQUEST, heard, open, stage } from "./harness.mjs";
 
 const TEXT_ONLY = { updateModelContext: { text: {} } };
 const NO_MESSAGES = { serverTools: {}, openLinks: {}, updateModelContext: { text: {} } };
 const UPRIGHT = `data:image/svg+xml,${encodeURIComponent("<svg xmlns='http://www.w3.org/2000/svg' width='400' height='800'/>")}`;
-const PATIENCE = 60_000; // a busy machine's; nothing is measured with it
 
 let scene;
 before(async () => { scene = await stage(); });
+afterEach(() => scene.clear());
 after(() => scene?.stop());
 
 /** The result of a tool's call that the host made before the view was opened. */
@@ -21,14 +21,14 @@ async function finished(how = {}) {
   const page = await scene.page();
   made ??= await result(page, "generate_video", REQUEST);
   await open(page, "generate_video", REQUEST, { ...how, result: made });
-  await page.view.getByText("Finished", { exact: true }).waitFor({ timeout: PATIENCE });
+  await page.view.getByText("Finished", { exact: true }).waitFor();
   return page;
 }
 
 /** The video is there, its pictures too. */
 async function plays(page) {
   const video = page.view.locator("video");
-  await video.waitFor({ timeout: PATIENCE });
+  await video.waitFor();
   await video.evaluate((v) => v.readyState >= 2 || new Promise((resolve) => { v.onloadeddata = resolve; }));
   return video.evaluate((v) => ({ from: v.currentSrc.slice(0, 20), seconds: v.duration, width: v.videoWidth, poster: v.poster.slice(0, 22) }));
 }
@@ -46,13 +46,15 @@ async function accessible(page) {
   assert.deepEqual(grave.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]), []);
 }
 
-/** Nothing sticks out, and the frame is as high as what is in it. */
+/** Nothing sticks out, and the frame is soon as high as what is in it: the host hears of each change of height. */
 async function fits(page) {
-  const sizes = await frameOf(page).evaluate(() => ({
+  const sizes = () => ({
     wide: document.documentElement.scrollWidth - innerWidth,
     high: document.documentElement.scrollHeight - innerHeight,
-  }));
-  assert.deepEqual(sizes, { wide: 0, high: 0 });
+  });
+  const settled = `(${sizes})().high === 0`;
+  await frameOf(page).waitForFunction(settled).catch(() => {}); // what it is instead is told below
+  assert.deepEqual(await frameOf(page).evaluate(sizes), { wide: 0, high: 0 });
 }
 
 describe("a video on its way", () => {
@@ -66,7 +68,7 @@ describe("a video on its way", () => {
     assert.equal(await view.getByRole("heading").textContent(), "A dandelion in the evening light; the seeds are about to fly.");
     await view.getByRole("progressbar").waitFor();
     assert.match(await view.getByRole("timer").textContent(), /^\d:\d\d · usually 1–5 min$/);
-    await view.getByText("Finished", { exact: true }).waitFor({ timeout: PATIENCE });
+    await view.getByText("Finished", { exact: true }).waitFor();
     const { from, seconds, width, poster } = await plays(page);
     assert.match(from, /^http:\/\/127\.0\.0\.1/);
     assert.ok(Math.abs(seconds - 6) < 0.2);
@@ -112,7 +114,7 @@ describe("a video on its way", () => {
     await page.evaluate(() => scrollTo(0, 0));
     await frameOf(page).waitForFunction(() => s.shown, null, { polling: 20 });
     await page.clock.runFor(60_000);
-    await view.getByText("Finished", { exact: true }).waitFor({ timeout: PATIENCE });
+    await view.getByText("Finished", { exact: true }).waitFor();
     assert.ok(called(page, "check_status").length >= 1);
   });
 
@@ -123,7 +125,7 @@ describe("a video on its way", () => {
     await page.view.getByRole("img", { name: "Last frame, dandelion_last.jpg" }).waitFor();
     assert.equal(await page.view.locator("#moves li").count(), 2);
     await page.view.getByText("6 s · 768P · take 3").waitFor();
-    await page.view.getByText("Finished", { exact: true }).waitFor({ timeout: PATIENCE });
+    await page.view.getByText("Finished", { exact: true }).waitFor();
   });
 
   test("without a task shows what is under way", async () => {
@@ -131,7 +133,7 @@ describe("a video on its way", () => {
     await result(page, "generate_video", { ...REQUEST, take: 4 });
     await open(page, "check_status", {});
     await page.view.getByRole("list", { name: "Videos" }).getByText("A dandelion").first().waitFor();
-    await page.view.getByRole("button", { name: /^Show video/ }).first().waitFor({ timeout: PATIENCE });
+    await page.view.getByRole("button", { name: /^Show video/ }).first().waitFor();
     await page.view.getByRole("button", { name: /^Show video/ }).first().click();
     await plays(page);
   });
@@ -178,7 +180,7 @@ describe("what was refused or stopped", () => {
 describe("a host that allows less", () => {
   test("where the link is forbidden, a small copy plays and says what it is", async () => {
     const page = await finished({ forbid: true });
-    await page.view.getByText("This is a small copy without sound.").waitFor({ timeout: PATIENCE });
+    await page.view.getByText("This is a small copy without sound.").waitFor();
     const { from, seconds, width, poster } = await plays(page);
     assert.equal(from, "data:video/mp4;base6");
     assert.ok(Math.abs(seconds - 6) < 0.2);
@@ -231,7 +233,7 @@ describe("money", () => {
     await page.view.getByRole("button", { name: "Make it (costs money)" }).dblclick();
     await page.view.getByText("Being made").waitFor();
     await page.view.getByText("take 2").waitFor();
-    await page.view.getByText("Finished", { exact: true }).waitFor({ timeout: PATIENCE });
+    await page.view.getByText("Finished", { exact: true }).waitFor();
     await plays(page);
     assert.equal(called(page, "generate_video").length, 1);
     assert.equal(await videos(page), before + 1);
@@ -275,7 +277,7 @@ describe("taking it away", () => {
     }
     const page = await finished({ can: { serverTools: {} } });
     await page.view.getByRole("button", { name: "Download" }).click();
-    await page.view.getByText(/^Saved at .*\.mp4$/m).waitFor({ timeout: PATIENCE });
+    await page.view.getByText(/^Saved at .*\.mp4$/m).waitFor();
   });
 });
 
@@ -283,7 +285,7 @@ describe("a sketch", () => {
   test("plays, and becomes a video only when asked for", async () => {
     const page = await scene.page();
     await open(page, "preview_video", REQUEST);
-    await page.view.getByText("Sketch of the shot, drawn from the flat pictures").waitFor({ timeout: PATIENCE });
+    await page.view.getByText("Sketch of the shot, drawn from the flat pictures").waitFor();
     const { from, seconds } = await plays(page);
     assert.equal(from, "data:video/mp4;base6");
     assert.ok(Math.abs(seconds - 6) < 0.2);
@@ -323,7 +325,7 @@ describe("a film", () => {
   test("as a sketch plays, and becomes a film where the host takes no messages", async () => {
     const page = await scene.page({ width: 320 });
     await open(page, "create_film", { ...FILM, preview: true }, { can: NO_MESSAGES });
-    await page.view.getByText("Sketch of a film: 2 shots; nothing is paid yet").waitFor({ timeout: PATIENCE });
+    await page.view.getByText("Sketch of a film: 2 shots; nothing is paid yet").waitFor();
     assert.ok(Math.abs((await plays(page)).seconds - 12) < 0.3);
     const before = await videos(page);
     await page.view.getByRole("button", { name: "Make it…" }).click();
@@ -331,7 +333,7 @@ describe("a film", () => {
     await page.view.getByText(/^Film: \d of 2 shots finished$/).waitFor();
     await accessible(page);
     await fits(page);
-    await page.view.getByText("The film is finished").waitFor({ timeout: PATIENCE });
+    await page.view.getByText("The film is finished").waitFor();
     assert.equal(called(page, "create_film").length, 1);
     assert.equal(await videos(page), before + 2);
     assert.ok(Math.abs((await plays(page)).seconds - 12) < 0.3);
@@ -358,7 +360,7 @@ describe("for everyone", () => {
         await page.view.getByRole("img", { name: /^Last frame/ }).waitFor();
         await accessible(page);
         await fits(page);
-        await page.view.getByText("Finished", { exact: true }).waitFor({ timeout: PATIENCE });
+        await page.view.getByText("Finished", { exact: true }).waitFor();
         await plays(page);
         await accessible(page);
         await fits(page);
@@ -379,7 +381,7 @@ describe("for everyone", () => {
     assert.deepEqual([Math.round(width), Math.round(height)], [150, 300]);
     await fits(page);
     const sizes = (await heard(page)).sizes.length;
-    await page.view.getByText("It could not be asked how it goes; that is tried again.").waitFor({ timeout: PATIENCE });
+    await page.view.getByText("It could not be asked how it goes; that is tried again.").waitFor();
     assert.ok((await heard(page)).sizes.length <= sizes + 1, "the height settles at once");
   });
 
@@ -414,7 +416,7 @@ describe("for everyone", () => {
       return said;
     });
     await page.evaluate(([args]) => host.call("generate_video", args).then(host.result), [{ ...REQUEST, take: 20 }]);
-    await page.view.getByText("Finished", { exact: true }).waitFor({ timeout: PATIENCE });
+    await page.view.getByText("Finished", { exact: true }).waitFor();
     const said = await log.jsonValue();
     assert.equal(said.at(-1), "Finished");
     assert.deepEqual(said, [...new Set(said)]);
