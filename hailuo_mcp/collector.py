@@ -312,7 +312,8 @@ class Collector:
     async def _look_again(self, task_id: str, video: Video, seconds: float) -> Video:
         """A look while somebody waits: a passing failure is waited out, not told, and so is an API that hangs."""
         try:
-            return await asyncio.wait_for(self.look(task_id), max(seconds, LOOK_SECONDS_MIN))
+            async with asyncio.timeout(max(seconds, LOOK_SECONDS_MIN)):  # wait_for loses cancellations in Python 3.11
+                return await self.look(task_id)
         except TimeoutError:
             return video  # the look itself goes on
         except ApiUnavailable as error:

@@ -17,6 +17,8 @@ from mcp_types import ResourceUpdatedNotification
 from world import KEY, SETTLE_SECONDS, Time, World, play, world
 
 from hailuo_mcp import files, mp4
+from hailuo_mcp.api import HailuoApi, TaskStatus
+from hailuo_mcp.app import open_studio
 from hailuo_mcp.clocks import Steady
 from hailuo_mcp.journal import Journal
 from hailuo_mcp.server import build_server
@@ -53,6 +55,43 @@ async def until(w: World, happened: Callable[[], bool], step: float = 1.0) -> No
 
 def saved(w: World) -> list[Path]:
     return sorted(w.settings.output_dir.glob("*.mp4"))
+
+
+# Who waits
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_who_stops_waiting_is_let_go_at_any_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    """A cancellation that arrives so many turns of the loop after the answer of the API."""
+    loop, query = asyncio.get_running_loop(), HailuoApi.query
+    looks = 0
+
+    def stop(left: int) -> None:
+        if left:
+            loop.call_soon(stop, left - 1)
+        else:
+            waiting.cancel()
+
+    async def looked(api: HailuoApi, task_id: str) -> TaskStatus:
+        nonlocal looks
+        seen = await query(api, task_id)
+        looks += 1
+        if looks == 3:
+            stop(turns)
+        return seen
+
+    async with world(tmp_path, generation_seconds=600) as w:
+        made = await w.do("generate_video", prompt="[Push in] dawn")
+        settings = w.settings.model_copy(update={"poll_interval": 0.02, "data_dir": tmp_path / "another"})
+        async with open_studio(settings) as studio:
+            monkeypatch.setattr(HailuoApi, "query", looked)
+            waiting = asyncio.create_task(studio.status(made["task_id"], 50))
+            with pytest.raises(asyncio.CancelledError):
+                async with asyncio.timeout(20):
+                    await waiting
+    assert looks <= 4
 
 
 # How often the API is asked
