@@ -10,6 +10,14 @@ import stamina
 from postgres import Server, postgres
 
 
+# The files that take longest begin first: with several workers, nobody waits for the last of them alone.
+LONGEST = ("test_player", "test_film_kills", "test_kills", "test_accidents", "test_examples", "test_films")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def quick_retries() -> Iterator[None]:
     """Retries happen, without their pauses."""
