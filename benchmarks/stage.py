@@ -40,12 +40,12 @@ class Stage:
         folder.mkdir()
         return folder
 
-    def start(self, name: str, folder: Path | None = None) -> Server:
-        """A server that has said hello; `folder` is where it keeps what it keeps."""
+    def start(self, name: str, folder: Path | None = None, **settings: str) -> Server:
+        """A server that has said hello; `folder` is where it keeps what it keeps, `settings` are of its environment."""
         peer, folder = self.peers[name], folder or self.new_folder()
         places = {"url": self.url, "folder": folder, "fixtures": self.fixtures}
         given = {key: value.format(**places) for key, value in peer.environment.items()}
-        return Server(peer.command, _bare_environment(folder) | given, folder)
+        return Server(peer.command, _bare_environment(folder) | given | settings, folder)
 
     def script(self, kind: str) -> "Script":
         """A plain script: httpx, requests or floor."""

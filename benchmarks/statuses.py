@@ -16,6 +16,9 @@ AT_ONCE = 64
 IN_A_ROW = 25
 SLOW_MS = 1000
 DIRECT, REQUESTS = "direct, httpx", "direct, requests"
+AGAIN = f"{OURS}, asked again within 10 s"
+# Ours asks the API about a video once in an interval and answers from its record meanwhile. Here each call is to ask.
+ALWAYS_ASKS = {"HAILUO_POLL_INTERVAL": "0.02", "HAILUO_COLLECT": "false"}
 RATIO_MAX = 3.0
 PATIENCE_SECONDS = 2.0
 
@@ -39,8 +42,10 @@ def statuses(stage: Stage) -> list[Section]:
             for name, kind in ((DIRECT, "httpx"), (REQUESTS, "requests"))
         }
         for name, peer in stage.peers.items():
-            contenders[name] = _server(stack.enter_context(stage.start(name)), peer.status or _hello)
-        found = [_alone(stage, contenders), _at_once(stage, contenders)]
+            server = stage.start(name, **(ALWAYS_ASKS if name == OURS else {}))
+            contenders[name] = _server(stack.enter_context(server), peer.status or _hello)
+        again = _server(stack.enter_context(stage.start(OURS)), stage.peers[OURS].status or _hello)
+        found = [_alone(stage, contenders | {AGAIN: again}), _at_once(stage, contenders)]
     return [*found, _beside_slow_ones(stage)]
 
 
@@ -71,7 +76,7 @@ def _alone(stage: Stage, contenders: Mapping[str, Contender]) -> Section:
 
     def act(name: str) -> Mapping[str, float]:
         begin = cpu(contenders[name].pid)
-        taken = [1000 * contenders[name].one("p1") for _ in range(IN_A_ROW)]
+        taken = [1000 * contenders[name].one(f"p{at}") for at in range(IN_A_ROW)]
         pooled[name] += taken
         used = 1000 * (cpu(contenders[name].pid) - begin) / IN_A_ROW
         return {"p50": statistics.median(taken), "cpu": used}
@@ -127,7 +132,7 @@ def _beside_slow_ones(stage: Stage) -> Section:
 
     def act(name: str, slow: int) -> float:
         ask = stage.peers[name].status or _hello
-        with stage.start(name) as server:
+        with stage.start(name, **(ALWAYS_ASKS if name == OURS else {})) as server:
             server.call(*ask("p1"))
             for at in range(slow):
                 server.start_call(*ask(f"w{SLOW_MS}-{at}"))

@@ -115,9 +115,10 @@ def download(stage: Stage) -> Section:
         section.lines.append((name, *numbers, f"{1 / samples.ratio('s', found[CURL]):.2f}", *memory))
     synced = 1 / found[OURS].ratio("s", found[CURL_SYNCED])
     section.notes.append(
-        "Once the bytes are here, all of the video is decoded, so that a damaged one is not called saved. Then the "
-        "journal is told where it is, in a commit that is synced to disk; on some file systems that waits for the "
-        f"video's own bytes. Beside a curl whose file is synced too we reach {synced:.2f} of its speed."
+        "Ours counts a video as saved once its boxes are whole and the journal has been told where it is, in a commit "
+        "that is synced to disk; on some file systems that waits for the video's own bytes. Beside a curl whose file "
+        f"is synced too we reach {synced:.2f} of its speed. A file below 80 MB, as all of this API's are, is also "
+        "decoded once, so that a damaged one is not called saved: about a second for 6 s of 1080P."
     )
     _download_goals(section, found)
     return section

@@ -104,7 +104,10 @@ class Collector:
 
     async def glance(self, task_id: str) -> Video:
         """The record; the API is asked only where it may have news, and at most once in an interval."""
-        care, known = self._care(task_id), await self._journal.find(task_id)
+        care = self._care(task_id)
+        # Others leave a video that is watched here alone, so what is remembered of it need not be read again.
+        known = self.under_way(task_id) if care.leased_until > self._now() else None
+        known = known or await self._journal.find(task_id)
         fresh = self._now() - care.looked_at < self._interval
         if known and (known.state == "Failed" or known.file_id or fresh or not await self._leased(task_id, care)):
             return known
