@@ -124,13 +124,12 @@ def _jpeg_end(file: BinaryIO, at: int, size: int) -> int | None:
 def _pixels_end(file: BinaryIO, at: int) -> int:
     """The place of the first marker from there on, or the end of the file."""
     file.seek(at)
-    kept = b""
-    while piece := file.read(_SCAN_BYTES):
-        if found := _MARKER.search(kept + piece):
-            return at - len(kept) + found.start()
-        at += len(piece)
-        kept = piece[-1:]
-    return at
+    while len(piece := file.read(_SCAN_BYTES)) > 1:
+        if found := _MARKER.search(piece):
+            return at + found.start()
+        at += len(piece) - 1  # a marker may lie across the end
+        file.seek(at)
+    return at + len(piece)
 
 
 def _loose_jpeg(file: BinaryIO, size: int) -> list[Piece] | None:

@@ -59,13 +59,21 @@ class Frame:
 
     async def encoded(self) -> AsyncIterator[bytes]:
         """The picture as base64, piece by piece, from the start each time; raises FrameRejected when it shrank."""
-        left = self._body.size if self._body else 0
-        offset = 0
-        while left:
-            piece = await asyncio.to_thread(self._piece, offset, min(left, _PIECE_BYTES))
-            offset += _PIECE_BYTES
-            left = max(0, left - _PIECE_BYTES)
-            yield piece
+        size = self._body.size if self._body else 0
+
+        def soon(offset: int) -> asyncio.Task[bytes]:
+            return asyncio.create_task(asyncio.to_thread(self._piece, offset, min(_PIECE_BYTES, size - offset)))
+
+        offset, coming = 0, soon(0) if size else None
+        try:
+            while coming:
+                piece = await coming
+                offset += _PIECE_BYTES
+                coming = soon(offset) if offset < size else None  # encoded while this piece is sent
+                yield piece
+        finally:
+            if coming:
+                coming.cancel()
 
     def _piece(self, offset: int, size: int) -> bytes:
         assert self._body is not None
@@ -225,11 +233,8 @@ def _from_data_url(url: str) -> BinaryIO:
 
 
 def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
     file.seek(0)
-    while piece := file.read(1 << 20):
-        digest.update(piece)
-    return digest.hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
