@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from hailuo_mcp.errors import HailuoError
 from hailuo_mcp.settings import Settings, Transport, is_loopback
+from hailuo_mcp.waiting import Sleep
 
 if TYPE_CHECKING:
     from hailuo_mcp.collector import Announce
@@ -35,7 +36,7 @@ class App:
         *,
         caller: str = "",
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.settings = settings.of_caller(caller)
         self._caller = caller

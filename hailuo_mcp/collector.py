@@ -15,6 +15,7 @@ from hailuo_mcp.downloads import Downloads, usual_name
 from hailuo_mcp.errors import ApiUnavailable, HailuoError, NotFound, NotReady
 from hailuo_mcp.journal import Home, Journal, Video
 from hailuo_mcp.mp4 import Mp4Facts
+from hailuo_mcp.waiting import Sleep, done_within
 
 ENDED = ("Success", "Failed")
 BACKOFF_MAX_SECONDS = 600.0
@@ -31,7 +32,6 @@ CARES_MAX = 1000  # beyond these, what has ended is forgotten also where no watc
 LINK_SPARE_SECONDS = 60.0  # a link that ends sooner is asked for anew
 
 _log = logging.getLogger(__name__)
-Sleep = Callable[[float], Awaitable[object]]
 Announce = Callable[[Video], Awaitable[None]]
 
 
@@ -344,11 +344,10 @@ class Collector:
         return care.leased_until > self._now()
 
     async def _sleep_or(self, event: asyncio.Event, seconds: float) -> None:
-        sleep, changed = asyncio.ensure_future(self._sleep(seconds)), asyncio.ensure_future(event.wait())
+        changed = asyncio.ensure_future(event.wait())
         try:
-            await asyncio.wait({sleep, changed}, return_when=asyncio.FIRST_COMPLETED)
+            await done_within(changed, seconds, self._sleep)
         finally:
-            sleep.cancel()
             changed.cancel()
 
     async def _fetch(self, task_id: str, care: _Care, name: str | None) -> Video:

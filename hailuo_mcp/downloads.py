@@ -11,6 +11,7 @@ from typing import BinaryIO
 from hailuo_mcp import files, mp4
 from hailuo_mcp.api import RANGE_NOT_SATISFIABLE, HailuoApi
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, DownloadFailed
+from hailuo_mcp.waiting import Sleep
 
 ATTEMPTS = 5
 # Several times what ten seconds of this API weigh. What is larger is none of its videos, and its boxes must do.
@@ -23,9 +24,7 @@ _WRITE_BYTES = 1 << 20
 class Downloads:
     """Downloads into one folder."""
 
-    def __init__(
-        self, api: HailuoApi, folder: Path, *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    ) -> None:
+    def __init__(self, api: HailuoApi, folder: Path, *, sleep: Sleep = asyncio.sleep) -> None:
         self._api = api
         self._folder = folder
         self._sleep = sleep

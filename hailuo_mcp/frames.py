@@ -234,7 +234,7 @@ def _from_data_url(url: str) -> BinaryIO:
 
 def _digest(file: BinaryIO) -> str:
     file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # its type lacks readinto
 
 
 @dataclass(frozen=True, slots=True)

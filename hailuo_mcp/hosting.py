@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from hailuo_mcp.errors import NotConfigured
 from hailuo_mcp.gate import BODY_BYTES_MAX, Gate
 from hailuo_mcp.server import build_server
 from hailuo_mcp.settings import Settings, is_loopback
+from hailuo_mcp.waiting import Sleep
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -29,7 +30,7 @@ def build_servers(
     host: str,
     *,
     clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    sleep: Sleep = asyncio.sleep,
 ) -> "dict[str, MCPServer[Any]]":
     """A server for each caller; raises NotConfigured where strangers could reach it."""
     callers = settings.http_callers()

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from mcp.server.mcpserver import MCPServer
@@ -21,6 +21,7 @@ from hailuo_mcp.surface.resources import add_resources
 from hailuo_mcp.surface.tasks import Tasks, VideoTasks
 from hailuo_mcp.surface.tools import Tools
 from hailuo_mcp.surface.updates import Updates
+from hailuo_mcp.waiting import Sleep
 
 VERSION = importlib.metadata.version("hailuo-mcp")
 INSTRUCTIONS = (
@@ -37,7 +38,7 @@ def build_server(
     *,
     caller: str = "",
     clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    sleep: Sleep = asyncio.sleep,
 ) -> "MCPServer[App]":
     """The server over one app; nothing is opened before it runs. `caller`: whose it is, where there are several."""
     app = App(settings, transport, caller=caller, clock=clock, sleep=sleep)

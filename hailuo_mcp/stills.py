@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -12,9 +11,9 @@ from hailuo_mcp.errors import DownloadFailed, NotReady, RequestRejected
 from hailuo_mcp.film_journal import FilmJournal
 from hailuo_mcp.film_script import is_film
 from hailuo_mcp.journal import Video
+from hailuo_mcp.waiting import Sleep, done_within
 
 PATIENCE_SECONDS = 40.0  # for a download, below the 60 s after which many hosts give up on a call
-_STEP_SECONDS = 5.0
 _REFERENCE = re.compile(r"hailuo://videos/([^/\s]+)/(?:(first|last)-frame|frame/([^/\s]+))")
 _SECONDS = re.compile(r"\d{1,6}(\.\d{1,9})?")
 
@@ -38,7 +37,7 @@ class Stills:
         films: FilmJournal,
         output_dir: Path,
         *,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._collector = collector
         self._films = films
@@ -64,14 +63,8 @@ class Stills:
     async def _home(self, task_id: str) -> Video:
         """The video with its file at hand; raises NotReady when it is not finished or takes long to download."""
         home = asyncio.create_task(self._collector.bring_home(task_id))
-        for _ in range(round(PATIENCE_SECONDS / _STEP_SECONDS)):
-            pause = asyncio.ensure_future(self._sleep(_STEP_SECONDS))
-            try:
-                await asyncio.wait({home, pause}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                pause.cancel()
-            if home.done():
-                return home.result()
+        if await done_within(home, PATIENCE_SECONDS, self._sleep):
+            return home.result()
         home.cancel()  # only this caller's wait; the download itself is shared
         raise NotReady(f"Video {task_id} is still being downloaded; that goes on by itself. Ask again in a minute.")
 

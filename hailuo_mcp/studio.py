@@ -21,6 +21,7 @@ from hailuo_mcp.review import Request as Request
 from hailuo_mcp.review import Review, Reviewer
 from hailuo_mcp.stills import Stills
 from hailuo_mcp.viewing import Preview, View, Viewer
+from hailuo_mcp.waiting import Sleep, done_within
 
 if TYPE_CHECKING:
     from hailuo_mcp.miniatures import Miniature
@@ -74,7 +75,7 @@ class Studio:
         submit_seconds: float,
         daily_limit: int | None = None,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._api = api
         self._journal = journal
@@ -238,12 +239,7 @@ class Studio:
         )
         start = self._now()
         while (waited := self._now() - start) < patience:
-            pause = asyncio.ensure_future(self._sleep(min(TELL_SECONDS, patience - waited)))
-            try:
-                await asyncio.wait({home, pause}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                pause.cancel()
-            if home.done():
+            if await done_within(home, min(TELL_SECONDS, patience - waited), self._sleep):
                 return home.result()
             if tell and (video := await self._journal.find(task_id)):
                 await tell(self._now() - start, video)

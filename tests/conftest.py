@@ -9,7 +9,6 @@ import pytest
 import stamina
 from postgres import Server, postgres
 
-
 # The files that take longest begin first: with several workers, nobody waits for the last of them alone.
 LONGEST = ("test_player", "test_film_kills", "test_kills", "test_accidents", "test_examples", "test_films")
 
