@@ -247,6 +247,11 @@ class Studio:
         video = await self._journal.find(task_id) or await self._collector.look(task_id)
         return replace(video, path=None)  # the record may still tell of a file that is gone
 
+    async def judge(self, request: Request) -> Review:
+        """A request judged as `generate` will judge it; free."""
+        with ExitStack() as opened:
+            return await self._reviewer.review(request, opened)
+
     async def check(self, request: Request) -> tuple[Review, bytes | None]:
         """Everything that can be said of a request before it is paid for, and a JPEG of its frames; free."""
         return await self._viewer.check(request)

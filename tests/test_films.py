@@ -547,6 +547,9 @@ async def test_the_person_is_asked_where_they_want_to_be(tmp_path: Path, era: st
         return ElicitResult(action="accept", content={"pay": True})
 
     async with world(tmp_path, era=era, confirm="always", person=person) as w:
+        wrong = await w.do("create_film", keyframes=keyframes(w, 3), shots=[{"prompt": "[Push inn]"}] * 2)
+        assert "Push inn" in wrong["failure"]
+        assert asked == []
         film_id = await begun(w, 2, confirm=False)
         assert "Pay for 2 videos, 12 s in all at 768P" in asked[0]
         await ended(w, film_id)

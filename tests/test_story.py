@@ -295,6 +295,20 @@ async def test_nothing_is_paid_without_the_persons_consent_where_the_host_can_as
 
 
 @pytest.mark.parametrize("era", ERAS)
+async def test_the_person_hears_what_was_found_and_is_not_asked_about_what_cannot_be_paid_for(
+    tmp_path: Path, era: str
+) -> None:
+    async with world(tmp_path, confirm="always") as w, host(w, era, "accept", pay=True) as (client, asked):
+        wrong = await client.call_tool("generate_video", {"prompt": "[Push inn] a sea"})
+        assert (wrong.is_error, asked) == (True, [])
+        frames = {"first_frame_image": w.picture(), "last_frame_image": w.picture("last.jpg", (400, 400))}
+        await client.call_tool("generate_video", {"prompt": "[Push in] a sea", **frames})
+        (question,) = asked
+        assert "[推进] a sea" in question
+        assert "will crop 44% of the last frame" in question
+
+
+@pytest.mark.parametrize("era", ERAS)
 async def test_a_host_that_cannot_ask_is_not_held_up(tmp_path: Path, era: str) -> None:
     async with world(tmp_path, era=era, confirm="always") as w:
         await w.do("generate_video", prompt="a sea")

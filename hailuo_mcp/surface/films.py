@@ -8,7 +8,7 @@ from mcp.server.mcpserver.resolve import Resolve
 from mcp_types import CallToolResult
 
 from hailuo_mcp.app import App
-from hailuo_mcp.film_script import Script, Shot, lay_out
+from hailuo_mcp.film_script import Shot
 from hailuo_mcp.film_words import (
     film_failure,
     film_words,
@@ -17,7 +17,7 @@ from hailuo_mcp.film_words import (
     shot_rows,
 )
 from hailuo_mcp.rules import DEFAULT_RESOLUTION
-from hailuo_mcp.surface.consent import Consent, agreed, ask_about_film, ask_about_shot
+from hailuo_mcp.surface.consent import Consent, Planned, agreed, ask_about_film, ask_about_shot, plan_film
 from hailuo_mcp.surface.contract import (
     FilmId,
     FilmOf,
@@ -61,6 +61,7 @@ class FilmTools:
 
     async def create_film(
         self,
+        planned: Annotated[Planned, Resolve(plan_film)],
         consent: Annotated[ElicitationResult[Consent], Resolve(ask_about_film)],
         shots: Shots,
         keyframes: Keyframes,
@@ -79,20 +80,13 @@ class FilmTools:
         Without confirm: a free plan with all problems and a storyboard. preview=true draws the whole film as a free
         sketch. exact=true joins at a constant frame rate, encoded anew. Next: check_status(task_id=film_id).
         """
-        films = await self._app.films()
-        wanted = [Shot(shot.prompt, shot.duration) for shot in shots]
-        if film_id:
-            script, numbers = await films.lengthened(film_id, keyframes, wanted)
-        else:
-            numbers = list(range(1, len(wanted) + 1))
-            script = Script(lay_out(keyframes, wanted), resolution, prompt_optimizer, aigc_watermark, mend, exact)
-        plan = await films.plan(script, numbers, whole_urls=preview)
+        films, plan = await self._app.films(), planned.plan
         if preview:
             return _preview(plan, await films.preview(plan))
         if not agreed(consent):
             return await self._told(films, plan)
         if film_id:
-            film, new = await films.lengthen(film_id, keyframes, wanted, plan), bool(numbers)
+            film, new = await films.lengthen(film_id, keyframes, planned.shots, plan), bool(plan.to_pay)
         else:
             film, new = await films.create(plan, take)
         told = f"Film {film.record.id} is under way; it pays for {len(plan.to_pay)} videos and goes on by itself."
