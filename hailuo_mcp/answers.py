@@ -181,5 +181,5 @@ def _retry_after(value: str | None) -> float | None:
     try:
         seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
         return min(max(0.0, seconds), RETRY_AFTER_MAX)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
