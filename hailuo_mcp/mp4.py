@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-_INDEX_BYTES_MAX = 64_000_000  # a `moov` of ten seconds has about 10 kB; this bounds what is read into memory
+_INDEX_BYTES_MAX = 16_000_000  # a `moov` of ten seconds has about 10 kB; this bounds what is read into memory
 _UNKNOWN = (0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)  # durations that are none
 _CODECS = {
     "avc1": "h264",
@@ -19,7 +19,7 @@ _CODECS = {
     "vp09": "vp9",
     "mp4v": "mpeg4",
 }
-_BOXES_MAX = 10_000  # at the top of the file: a real one has about five
+_BOXES_MAX = 10_000  # side by side: a real file has about five
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,11 @@ def _header(head: bytes, room: int) -> tuple[bytes, int, int]:
 
 def _boxes(parent: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """The kind and body of each box in a box that is in memory."""
-    at = 0
+    at = count = 0
     while len(parent) - at >= 8:
+        if count == _BOXES_MAX:
+            raise NotAVideo(f"The file's index (moov) is damaged: it has more than {_BOXES_MAX} boxes side by side.")
+        count += 1
         kind, header, length = _header(bytes(parent[at : at + 16]), len(parent) - at)
         if not header <= length <= len(parent) - at:
             raise NotAVideo("The file's index (moov) is damaged: a box in it does not fit into its parent.")

@@ -174,6 +174,13 @@ def test_other_content_is_refused_in_a_sentence(content: bytes, scratch: Path) -
         _inspect(scratch, content)
 
 
+def test_an_index_of_countless_boxes_is_damage(clip: bytes, scratch: Path) -> None:
+    (_, kind), (_, index), *more = _split(clip)
+    crowded = index + _join([(b"trak", b"")] * 1_000_000)
+    with pytest.raises(mp4.NotAVideo, match="more than 10000 boxes"):
+        _inspect(scratch, _join([(b"ftyp", kind), (b"moov", crowded), *more]))
+
+
 def test_a_missing_file_is_not_called_a_bad_video(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         mp4.inspect(tmp_path / "none.mp4")
