@@ -9,22 +9,44 @@ import re
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from hailuo_mcp.rules import FRAME_FORMATS
 
 Piece = bytes | range  # bytes of our own, or a range of places in the file
 
-_TAIL_BYTES = 64 * 1024  # some cameras write data after the JPEG's end marker
 _SCAN_BYTES = 1 << 20
 _START_OF_SCAN, _COMMENT = 0xDA, 0xFE
+_NO_PART = {0x00, 0x01, *range(0xD0, 0xD9), 0xFF}  # stray bytes and padding, which decoders pass over
 _NO_METADATA = {0xE0, 0xEE}  # JFIF and Adobe, which say how the colours are meant
 _COLOUR_PROFILE = b"ICC_PROFILE\0"
-# Within the pixels FF is followed by 00 or a restart number; anything else ends them.
+# Within the pixels, and in stray bytes, FF is followed by 00 or a restart number; anything else ends them.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _PNG_METADATA = {b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME"}
 _WEBP_METADATA = {b"EXIF", b"XMP "}
 _WEBP_METADATA_FLAGS = 0x08 | 0x04
+_READ_COST = 1024  # in bytes: what looking at one more part costs
+_SMALL_FILE_BYTES = 100_000_000  # may be read of any file, however small
+
+
+class Bounded:
+    """An open file that can be read a few times over and no more: where millions of tiny parts, or parts that lead
+    back and forth, would keep a reader busy for minutes, `read` raises OSError."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.bytes_left = _SMALL_FILE_BYTES + 4 * file.seek(0, io.SEEK_END)
+        file.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.bytes_left -= len(data) + _READ_COST
+        if self.bytes_left < 0:
+            raise OSError("the file has far too many parts")
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 class Body:
@@ -60,12 +82,15 @@ def picture_of(picture_format: str, file: BinaryIO) -> Body | None:
     """The picture alone, of a file in one of the formats of `rules`; None when it is cut off or damaged."""
     assert picture_format in FRAME_FORMATS
     size = file.seek(0, io.SEEK_END)
-    pieces = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp}[picture_format](file, size)
+    try:
+        pieces = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp}[picture_format](cast(BinaryIO, Bounded(file)), size)
+    except OSError:
+        return None
     return Body(file, pieces) if pieces else None
 
 
 def webp_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height from the first 30 bytes of a WebP file, which Pillow opens only as a whole."""
+    """Width and height from the first 30 bytes of a WebP file, which Pillow opens only as a whole; None without."""
     if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
         return None
     if head[12:16] == b"VP8X":
@@ -74,7 +99,7 @@ def webp_size(head: bytes) -> tuple[int, int] | None:
         bits = int.from_bytes(head[21:25], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     width, height = struct.unpack_from("<HH", head, 26)
-    return width & 0x3FFF, height & 0x3FFF
+    return (width & 0x3FFF, height & 0x3FFF) if width & 0x3FFF and height & 0x3FFF else None
 
 
 def _jpeg(file: BinaryIO, size: int) -> list[Piece] | None:
@@ -82,17 +107,17 @@ def _jpeg(file: BinaryIO, size: int) -> list[Piece] | None:
     while True:
         file.seek(at)
         start = file.read(4)
-        if len(start) < 4 or start[0] != 0xFF:
-            return _loose_jpeg(file, size)
-        if start[1] == 0xFF:  # padding
-            at += 1
+        if len(start) < 4:
+            return None
+        if start[0] != 0xFF or start[1] in _NO_PART:
+            at = _next_marker(file, at + 1)
             continue
         marker, length = start[1], 2 + int.from_bytes(start[2:], "big")
         if marker == _START_OF_SCAN:
             end = _jpeg_end(file, at, size)
             return [bytes(head), range(at, end)] if end else None
-        body = file.read(length - 4)
-        if len(body) < length - 4:
+        body = file.read(max(0, length - 4))
+        if len(body) != length - 4:
             return None
         application = 0xE0 <= marker <= 0xEF and marker not in _NO_METADATA
         if not (application or marker == _COMMENT) or body.startswith(_COLOUR_PROFILE):
@@ -107,7 +132,7 @@ def _jpeg_end(file: BinaryIO, at: int, size: int) -> int | None:
         start = file.read(4)
         at += 2 + int.from_bytes(start[2:], "big")
         if start[1] == _START_OF_SCAN:
-            at = _pixels_end(file, at)
+            at = _next_marker(file, at)
         file.seek(at)
         marker = file.read(2)
         while marker == b"\xff\xff":
@@ -121,8 +146,8 @@ def _jpeg_end(file: BinaryIO, at: int, size: int) -> int | None:
     return None
 
 
-def _pixels_end(file: BinaryIO, at: int) -> int:
-    """The place of the first marker from there on, or the end of the file."""
+def _next_marker(file: BinaryIO, at: int) -> int:
+    """The place of the first marker from there on, which ends the pixels there, or the end of the file."""
     file.seek(at)
     while len(piece := file.read(_SCAN_BYTES)) > 1:
         if found := _MARKER.search(piece):
@@ -130,12 +155,6 @@ def _pixels_end(file: BinaryIO, at: int) -> int:
         at += len(piece) - 1  # a marker may lie across the end
         file.seek(at)
     return at + len(piece)
-
-
-def _loose_jpeg(file: BinaryIO, size: int) -> list[Piece] | None:
-    """A file with stray bytes between its parts, which decoders forgive: kept as it is, if it ends."""
-    file.seek(max(0, size - _TAIL_BYTES))
-    return [range(size)] if b"\xff\xd9" in file.read(_TAIL_BYTES) else None
 
 
 def _png(file: BinaryIO, size: int) -> list[Piece] | None:
@@ -175,7 +194,7 @@ def _webp(file: BinaryIO, size: int) -> list[Piece] | None:
         file.seek(at)
         kind, length = struct.unpack("<4sI", file.read(8))
         end = at + 8 + length + length % 2
-        if at + 8 + length > riff_size:
+        if at + 8 + length > riff_size or (kind == b"VP8X" and not length):
             return None
         if kind == b"VP8X":
             flags = file.read(1)[0] & ~_WEBP_METADATA_FLAGS

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from PIL import Image, ImageCms
 
 from hailuo_mcp.errors import RequestRejected
-from hailuo_mcp.pictures import BROKEN, DEEP_MODES, damaged, formats, look, orientation_of
+from hailuo_mcp.pictures import BROKEN, DEEP_MODES, damaged, look, opened, orientation_of
 
 # More cannot help: a 4:3 frame that is cropped to the 1920x1080 of a 16:9 video needs 1440.
 SHORT_SIDE_KEPT = 1440
@@ -35,8 +35,7 @@ def upright(label: str, file: BinaryIO, short_side: int) -> tuple[Image.Image, b
     anything of it was transparent, which is white then. Raises RequestRejected when it is damaged."""
     with _one_at_a_time:
         try:
-            file.seek(0)
-            return _upright(Image.open(file, formats=formats()), short_side)
+            return _upright(opened(file), short_side)
         except BROKEN:
             raise damaged(label) from None
 

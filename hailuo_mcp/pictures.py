@@ -4,15 +4,16 @@ import contextlib
 import importlib
 import io
 import struct
+import sys
 import warnings
 import zlib
 from dataclasses import dataclass
 from functools import cache
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from PIL import Image, ImageCms
 
-from hailuo_mcp.containers import Body, picture_of, webp_size
+from hailuo_mcp.containers import Body, Bounded, picture_of, webp_size
 from hailuo_mcp.errors import RequestRejected
 from hailuo_mcp.rules import (
     FRAME_ASPECT_MAX,
@@ -25,7 +26,7 @@ from hailuo_mcp.rules import (
 PIXELS_MAX = 64_000_000  # a frame that unpacks to more is a bomb, not a photograph
 JPEG_PIXELS_MAX = 220_000_000  # of a baseline JPEG, which can be unpacked at an eighth of its size
 FILE_BYTES_MAX = 200_000_000
-_DECODE_PIXELS_MAX = 4_000_000  # decoded to find damage; larger ones are judged by their structure
+DECODE_PIXELS_MAX = 4_000_000  # decoded to find damage; larger ones are judged by their structure
 _ORIENTATION = 0x0112
 _PLUGINS = ("Avif", "Bmp", "Gif", "Jpeg", "Jpeg2K", "Mpo", "Png", "Tiff", "WebP")
 _READABLE = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JPEG2000")
@@ -94,8 +95,7 @@ def look(label: str, file: BinaryIO, size: int | None = None) -> Look:
     if not size:
         return Look(None, (f"{label} is empty (0 bytes)",))
     try:
-        file.seek(0)
-        picture = Image.open(file, formats=formats())
+        picture = opened(file)
         return _look(label, picture, size, whole)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Look(None, (f"{label} unpacks to far too many pixels",))
@@ -229,13 +229,21 @@ def whole_picture(label: str, file: BinaryIO, facts: Facts) -> Body | None:
     body = None
     if facts.format in FRAME_FORMATS and (body := picture_of(facts.format, file)) is None:
         raise damaged(label)
-    if facts.width * facts.height <= _DECODE_PIXELS_MAX:
+    if facts.width * facts.height <= DECODE_PIXELS_MAX:
         try:
-            file.seek(0)
-            Image.open(file, formats=formats()).load()
+            opened(file).load()
         except BROKEN:
             raise damaged(label) from None
     return body
+
+
+def opened(file: BinaryIO) -> Image.Image:
+    """The picture in a file, its header read; raises one of BROKEN."""
+    bounded = Bounded(file)
+    picture = Image.open(cast(BinaryIO, bounded), formats=formats())
+    if picture.format in ("BMP", "DIB"):
+        bounded.bytes_left = sys.maxsize  # packed ones are read byte by byte
+    return picture
 
 
 def damaged(label: str) -> RequestRejected:

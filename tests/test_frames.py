@@ -191,6 +191,11 @@ def test_a_picture_at_a_url_is_judged_by_its_beginning(form: str) -> None:
         (picture(form="WEBP")[:100], 20_000_000, "20.0 MB"),
         (picture(form="GIF"), None, "GIF by content; JPEG, PNG or WebP is needed; save it and give its path"),
         (b"<html>Not found</html>", None, "a web page, not a picture"),
+        (
+            b"RIFF\xff\xff\0\0WEBPVP8 \xff\xff\0\0\x30\1\0\x9d\x01\x2a\x40\x01\0\0",
+            70_000,
+            "not a picture that can be read",
+        ),
     ],
 )
 def test_a_picture_at_a_url_that_breaks_a_limit_is_refused(data: bytes, size: int | None, words: str) -> None:

@@ -16,7 +16,7 @@ from test_frames import sent
 
 from hailuo_mcp import files, pictures
 from hailuo_mcp.containers import picture_of
-from hailuo_mcp.frames import Judged, judge_source
+from hailuo_mcp.frames import Judged, judge_file, judge_source
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 SIZE = (480, 360)
@@ -144,6 +144,11 @@ AS_IT_IS: dict[str, Callable[[], bytes]] = {
     "JPEG that says it is upright": lambda: turned(1),
     "JPEG with a film behind it": lambda: saved(scene(), "JPEG") + b"\0\0\0\x18ftypmp42SecretCamera" * 99,
     "JPEG with padding between its parts": lambda: saved(scene(), "JPEG").replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1),
+    "JPEG with stray bytes and EXIF between its parts": lambda: (
+        (made := saved(scene(), "JPEG", exif=noted()))[:20]
+        + b"stray\xff\0"
+        + made[20:].replace(b"\xff\xdb", b"\0\xff\xdb", 1)
+    ),
     "phone photograph with a second picture": lambda: pages("MPO", exif=noted()),
     "PNG": lambda: saved(scene(), "PNG"),
     "interlace-free gray PNG": lambda: saved(scene().convert("L"), "PNG"),
@@ -342,6 +347,64 @@ def test_a_body_is_read_in_any_pieces() -> None:
     for step in (1, 7, 100, 10**6):
         assert b"".join(body.read(at, step) for at in range(0, body.size, step)) == whole
     assert body.read(body.size, 10) == b""
+
+
+def chunk(kind: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def riff(parts: bytes) -> bytes:
+    return b"RIFF" + struct.pack("<I", 4 + len(parts)) + b"WEBP" + parts
+
+
+class Counted(io.BytesIO):
+    """A file that counts what is read of it: bytes, and a thousand for each time."""
+
+    cost = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.cost += 1000 + len(data)
+        return data
+
+
+TINY = 200_000  # parts, which took a minute for each 20 MB when every one of them was looked at
+CROWDED: dict[str, Callable[[], bytes]] = {
+    "PNG, before its pixels": lambda: (made := saved(scene(), "PNG"))[:33] + chunk(b"noNe") * TINY + made[33:],
+    "PNG, behind its pixels": lambda: (made := saved(scene(), "PNG"))[:-12] + chunk(b"noNe") * TINY + made[-12:],
+    "JPEG, comments": lambda: (made := saved(scene(), "JPEG"))[:2] + b"\xff\xfe\0\2" * TINY + made[2:],
+    "JPEG, padding": lambda: (made := saved(scene(), "JPEG"))[:2] + b"\xff" * TINY + made[2:],
+    "JPEG, scans": lambda: (made := saved(scene(), "JPEG"))[:-2] + b"\xff\xda\0\2" * TINY + made[-2:],
+    "WebP": lambda: riff(saved(scene(), "WEBP", exif=noted())[12:] + b"none\0\0\0\0" * TINY),
+}
+
+
+@pytest.mark.parametrize("name", CROWDED)
+def test_a_picture_of_countless_tiny_parts_is_refused_soon(name: str) -> None:
+    file = Counted(CROWDED[name]())
+    judged = judge_file("first_frame_image", "frame", file, show=64)
+    assert "frame is" in "; ".join(judged.problems)
+    assert file.cost < 500_000_000
+
+
+def test_a_picture_of_many_small_parts_is_sent() -> None:
+    made = saved(scene(), "PNG")
+    judged = judge_file("first_frame_image", "frame", io.BytesIO(made[:33] + chunk(b"noNe") * 5_000 + made[33:]))
+    assert judged.frame is not None
+    judged.frame.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        riff(saved(scene(), "WEBP")[12:] + b"VP8X\0\0\0\0"),
+        saved(scene(), "JPEG")[:2] + b"\xff\xe9\0\0" + saved(scene(), "JPEG")[2:],
+    ],
+    ids=["WebP", "JPEG"],
+)
+def test_a_part_that_is_too_short_for_itself_is_damage(data: bytes) -> None:
+    assert picture_of("WEBP" if data[:4] == b"RIFF" else "JPEG", io.BytesIO(data)) is None
+    assert judge_file("first_frame_image", "frame", io.BytesIO(data)).problems
 
 
 def test_a_large_turned_picture_is_scaled_to_what_can_help(tmp_path: Path) -> None:
