@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -46,9 +47,11 @@ def _moment(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Models write 6 as "6" or 6.0."""
-    if isinstance(value, str) and value.strip().removesuffix("s").isdigit():
-        return int(value.strip().removesuffix("s"))
+    """Models write 6 as "6" or 6.0. `true` is no number, whatever Python thinks."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", word := value.strip().removesuffix("s")):
+        return int(word)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
