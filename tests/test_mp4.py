@@ -12,7 +12,8 @@ from hailuo_mcp import mp4
 Boxes = list[tuple[bytes, bytes]]
 
 
-def _write(path: Path, *, sound: bool = False, fast_start: bool = True, fragmented: bool = False) -> Path:
+def write(path: Path, *, sound: bool = False, fast_start: bool = True, fragmented: bool = False) -> Path:
+    """A second of video, as MP4."""
     flags = {"movflags": "+faststart"} if fast_start else {}
     if fragmented:
         flags = {"movflags": "frag_keyframe+empty_moov"}
@@ -37,7 +38,7 @@ def _write(path: Path, *, sound: bool = False, fast_start: bool = True, fragment
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return _write(tmp_path_factory.mktemp("clip") / "clip.mp4").read_bytes()
+    return write(tmp_path_factory.mktemp("clip") / "clip.mp4").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_a_whole_video_tells_its_facts(clip: bytes, scratch: Path) -> None:
 
 
 def test_a_fragmented_video_is_whole_or_cut_like_any_other(tmp_path: Path, scratch: Path) -> None:
-    content = _write(tmp_path / "a.mp4", fragmented=True).read_bytes()
+    content = write(tmp_path / "a.mp4", fragmented=True).read_bytes()
     facts = _inspect(scratch, content)
     assert (facts.width, facts.height) == (64, 36)
     with pytest.raises(mp4.NotAVideo, match="cut short"):
@@ -77,7 +78,7 @@ def test_a_fragmented_video_is_whole_or_cut_like_any_other(tmp_path: Path, scrat
 
 
 def test_sound_and_a_late_index_are_seen(tmp_path: Path) -> None:
-    facts = mp4.inspect(_write(tmp_path / "a.mp4", sound=True, fast_start=False))
+    facts = mp4.inspect(write(tmp_path / "a.mp4", sound=True, fast_start=False))
     assert (facts.has_audio, facts.fast_start, facts.frames) == (True, False, 24)
 
 
@@ -88,7 +89,7 @@ def test_a_truncated_video_is_refused_wherever_it_is_cut(clip: bytes, scratch: P
 
 
 def test_a_truncated_video_with_a_late_index_is_refused(tmp_path: Path, scratch: Path) -> None:
-    content = _write(tmp_path / "late.mp4", fast_start=False).read_bytes()
+    content = write(tmp_path / "late.mp4", fast_start=False).read_bytes()
     for length in range(0, len(content), 61):
         with pytest.raises(mp4.NotAVideo):
             _inspect(scratch, content[:length])
@@ -119,7 +120,7 @@ def test_a_last_box_without_a_length_reaches_to_the_end(clip: bytes, scratch: Pa
 
 
 def test_a_length_of_64_bits_is_understood(tmp_path: Path, scratch: Path) -> None:
-    content = _write(tmp_path / "late.mp4", fast_start=False).read_bytes()
+    content = write(tmp_path / "late.mp4", fast_start=False).read_bytes()
     *front, (kind, body) = _split(content)
     assert kind == b"moov"
     wide = _join(front) + struct.pack(">I4sQ", 1, kind, len(body) + 16) + body
@@ -130,7 +131,7 @@ def test_a_length_of_64_bits_is_understood(tmp_path: Path, scratch: Path) -> Non
 
 
 def test_a_wide_table_of_places_is_understood(tmp_path: Path, scratch: Path) -> None:
-    content = _write(tmp_path / "late.mp4", fast_start=False).read_bytes()
+    content = write(tmp_path / "late.mp4", fast_start=False).read_bytes()
     at = content.index(b"stco")
     (count,) = struct.unpack_from(">I", content, at + 8)
     assert count == 1

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import av
 from PIL import Image, ImageDraw
+from test_mp4 import write
 
 from hailuo_mcp import camera, pictures, rules
 
@@ -31,20 +31,14 @@ def _frames() -> list[bytes]:
     turned[0x010F] = "a maker"
     more = [Image.new("RGB", (310, 320), colour) for colour in ("red", "green")]
     small = {"BMP": {"mode": "1"}, "TIFF": {"compression": "tiff_lzw"}}
-    still = [
-        picture(form, **small.get(form, {})) for form in ("JPEG", "PNG", "WEBP", "GIF", *small, "AVIF", "JPEG2000")
-    ]
-    moving = [
-        picture(form, save_all=True, append_images=more, **small.get(form, {}))
-        for form in ("GIF", "PNG", "WEBP", "TIFF", "MPO")
-    ]
+    forms, animated = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "JPEG2000", *small), ("GIF", "PNG", "WEBP", "TIFF", "MPO")
+    still = [picture(form, **small.get(form, {})) for form in forms]
+    moving = [picture(form, save_all=True, append_images=more, **small.get(form, {})) for form in animated]
     noted = [picture(form, exif=turned, icc_profile=b"profile") for form in ("JPEG", "PNG", "WEBP")]
     modes = {"JPEG": ("L", "CMYK"), "PNG": ("1", "LA", "P", "RGBA", "I;16"), "WEBP": ("RGBA",), "TIFF": ("LAB", "F")}
     coloured = [picture(form, mode, **small.get(form, {})) for form, each in modes.items() for mode in each]
-    packed = [
-        picture("TIFF", "1" if name == "group4" else "RGB", compression=name)
-        for name in ("tiff_deflate", "jpeg", "group4")
-    ]
+    packed = [picture("TIFF", "1", compression=name) for name in ("tiff_deflate", "group4", "packbits")]
+    packed.append(picture("TIFF", compression="jpeg"))
     other = [picture("JPEG", progressive=True), picture("WEBP", lossless=True), picture("JPEG", size=(300, 200))]
     heic = [picture("HEIF")] if "HEIF" in pictures.formats() else []
     return [*still, *moving, *noted, *coloured, *packed, *other, *heic]
@@ -52,31 +46,10 @@ def _frames() -> list[bytes]:
 
 @cache
 def _clips() -> list[bytes]:
-    """Clips of two pictures, with the index before the pictures, behind them, and in fragments; one with sound."""
-    clips = []
+    """Clips with the index before the pictures, behind them, and in fragments; one with sound."""
+    kinds: list[dict[str, bool]] = [{}, {"fast_start": False}, {"fragmented": True}, {"sound": True}]
     with TemporaryDirectory() as folder:
-        for flags in ("faststart", "", "frag_keyframe+empty_moov", "sound"):
-            options = {"movflags": flags} if flags not in ("", "sound") else {}
-            path = Path(folder) / "clip.mp4"
-            with av.open(str(path), "w", format="mp4", options=options) as file:
-                pictures = file.add_stream("mpeg4", rate=24)
-                pictures.width, pictures.height, pictures.pix_fmt = 32, 32, "yuv420p"
-                sound = file.add_stream("aac", rate=8000, layout="mono") if flags == "sound" else None
-                for at in range(2):
-                    frame = av.VideoFrame(32, 32, "yuv420p")
-                    frame.pts = at
-                    for plane in frame.planes:
-                        plane.update(bytes(plane.buffer_size))
-                    file.mux(pictures.encode(frame))
-                file.mux(pictures.encode(None))
-                if sound:
-                    tone = av.AudioFrame("fltp", "mono", 1024)
-                    tone.sample_rate, tone.pts = 8000, 0
-                    tone.planes[0].update(bytes(tone.planes[0].buffer_size))
-                    file.mux(sound.encode(tone))
-                    file.mux(sound.encode(None))
-            clips.append(path.read_bytes())
-    return clips
+        return [write(Path(folder) / "clip.mp4", **kind).read_bytes() for kind in kinds]
 
 
 @cache
@@ -93,12 +66,9 @@ def _answers() -> list[bytes]:
         {"error": {"message": "quota", "code": "x"}, "message": "no"},
         *({"task_id": "", "base_resp": {"status_code": code, "status_msg": "no"}} for code in rules.API_CODES),
     ]
-    heads = ["200 OK", "429 Slow down\r\nRetry-After: Wed, 21 Oct 2099 07:28:00 +0100\r\nTrace-Id: 04f"]
-    heads += [
-        "503 Busy\r\nRetry-After: 3",
-        "302 Found\r\nLocation: /elsewhere",
-        "206 Part\r\nContent-Range: bytes 5-9/10",
-    ]
+    late = "Retry-After: Wed, 21 Oct 2099 07:28:00 +0100\r\nTrace-Id: 04f"
+    heads = ["200 OK", f"429 Slow down\r\n{late}", "503 Busy\r\nRetry-After: 3", "302 Found\r\nLocation: /elsewhere"]
+    heads.append("206 Part\r\nContent-Range: bytes 5-9/10")
     full = [(heads[0], json.dumps(body)) for body in bodies] + [(head, json.dumps(bodies[0])) for head in heads]
     full.append(("200 OK\r\nTransfer-Encoding: chunked", '5\r\n{"a":\r\n2\r\n1}\r\n0\r\n\r\n'))
     return [f"{call}HTTP/1.1 {head}\r\n\r\n{body}".encode() for head, body in full for call in "sqrd"]
@@ -110,69 +80,31 @@ _PROMPTS = [
     "【推进】花［拉遠］ [左摇，上升、下降;固定] [Push inn] [] [[a]] \ud83d \u202e 4:3 [sensitive]",
 ]
 # Values that no argument wants, or that only look like one.
-ODD = (
-    None,
-    True,
-    0,
-    6,
-    -1,
-    1.5,
-    6.0,
-    10**30,
-    "",
-    " ",
-    "6",
-    "²",
-    "9" * 5000,
-    "\0",
-    "\u202e",
-    "null",
-    "[]",
-    [],
-    {},
-    [[]],
-)
+_NUMBERS = (True, 0, 6, -1, 1.5, 6.0, 10**30)
+_TEXTS = ("", " ", "6", "²", "9" * 5000, "\0", "\u202e", "null", "[]")
+ODD = (None, *_NUMBERS, *_TEXTS, [], {}, [[]])
 
 
 def usual(task_id: str, good: str, bad: str) -> dict[str, tuple[object, ...]]:
     """What is usually given for each argument of the tools, right and wrong; `good` and `bad` are pictures."""
     still = f"hailuo://videos/{task_id}/"
-    frames = (good, "", bad, f" {good}", "/etc/passwd", "data:image/png;base64,AAAA", "http://127.0.0.1:1/a.png")
-    frames += (
-        "http://10.0.0.1/a.png",
-        "ftp://a",
-        "~",
-        still + "last-frame",
-        still + "frame/1e999",
-        still,
-        "hailuo://x",
+    elsewhere = (
+        "/etc/passwd ~ ftp://a http://10.0.0.1/a.png http://127.0.0.1:1/a.png data:image/png;base64,AAAA hailuo://x"
     )
-    prompts = (
-        "a sea",
-        "[Push in] a sea",
-        "[Push inn] a sea",
-        "[推进,左摇]",
-        "x" * 2000,
-        "x" * 2001,
-        " ",
-    )
-    ids = (task_id, int(task_id), f" {task_id} ", "7", "film-7", "../x", "a b")
+    frames = (good, "", bad, f" {good}", *elsewhere.split(), still, still + "last-frame", still + "frame/1e999")
+    prompts = ("a sea", "[Push in] a sea", "[Push inn] a sea", "[推进,左摇]", "x" * 2000, "x" * 2001, " ")
+    ids = (task_id, int(task_id), f" {task_id} ", f"{task_id}.mp4", "7", "film-7", "../x.mp4", "a b")
     shot, odd = {"prompt": "a hill"}, {"prompt": "a [Pan] b", "duration": "10"}
     return {
         "prompt": prompts,
-        "first_frame_image": frames,
-        "last_frame_image": frames,
+        **dict.fromkeys(("first_frame_image", "last_frame_image"), frames),
         "keyframes": ([good], ["", good], [good] * 3, [bad], [*frames], [7], []),
         "shots": ([shot], [shot, odd], [{"prompt": "x", "take": 1}], [shot] * 61, ["a hill"], '[{"prompt": "a lake"}]'),
         "duration": (6, 10, "6", 10.0, "10s", 7),
         "resolution": ("768P", "1080P", " 1080p", "512P"),
-        "task_id": ids,
-        "film_id": ids,
-        "record": ids,
-        "clip": (*ids, f"{task_id}.mp4", "../a.mp4"),
         "filename": ("sea.mp4", "../sea", "CON", "a" * 300, "."),
         "state": ("", "Success", "success"),
-        "cursor": ids,
+        **dict.fromkeys(("task_id", "film_id", "record", "cursor", "file_id"), ids),
         **dict.fromkeys(("take", "limit", "shot", "frames", "wait_seconds"), (1, 2, "3", 50, 51, 1000)),
         "save_frame": ("last", "first", "0.5", 2, "1e999", "-1", "nan"),
     }
@@ -191,9 +123,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
 }
 # Pieces that a byte at a time would hardly ever hit upon.
 WORDS: dict[str, list[bytes]] = {
-    "prompt": [
-        word.encode() for word in ("[", "]", "【", "】", "［", "］", "，", "推进", "Push in", "[推进,拉远]", "向")
-    ],
+    "prompt": [word.encode() for word in ("[", "]", "【", "】", "［］", "，", "推进", "Push in", "[推进,拉远]", "向")],
     "frame": [b"\xff\xd8", b"\xff\xda\0\2", b"\xff\xd9", b"VP8X", b"VP8L", b"EXIF", b"ICCP", b"IEND", b"acTL", b"\0\0"],
     "data_url": [b";base64,", b"image/png", b"====", b"data:", b"%2B", b"\n"],
     "answer": [b"HTTP/1.1 ", b"\r\nRetry-After: ", b"\r\nContent-Encoding: gzip", b"\r\n\r\n", b"9" * 30, b"\\ud800"],
