@@ -7,6 +7,7 @@ play that input, too. The target `all` is every one of them, chosen by an input'
 import importlib
 import logging
 import pkgutil
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +24,12 @@ def _escaped(word: bytes) -> str:
 
 def main() -> None:
     """Load everything with instruments, write the seeds down, and fuzz until the options or a finding end it."""
+    name, *given = sys.argv[1:] or [""]
     sys.path.insert(0, str(HERE.parent))
+    # Temporary files lie in one place, emptied first: libFuzzer ends the process without cleaning up.
+    tempfile.tempdir = str(Path(tempfile.gettempdir()) / f"hailuo-fuzz-{name.replace('/', '_')}")
+    shutil.rmtree(tempfile.tempdir, ignore_errors=True)
+    Path(tempfile.tempdir).mkdir()
     with atheris.instrument_imports(include=["hailuo_mcp", "PIL"], exclude=["hailuo_mcp.__main__"]):
         import hailuo_mcp
 
@@ -33,7 +39,6 @@ def main() -> None:
         import seeds
         import targets
 
-    name, *given = sys.argv[1:] or [""]
     names = [*targets.TARGETS] if name == "all" else [name]
     if not targets.TARGETS.keys() >= set(names):
         sys.exit(f"fuzz.py TARGET [libFuzzer options] [corpus folders]; targets: {', '.join(targets.TARGETS)}, all")
