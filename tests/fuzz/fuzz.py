@@ -30,7 +30,7 @@ def main() -> None:
     tempfile.tempdir = str(Path(tempfile.gettempdir()) / f"hailuo-fuzz-{name.replace('/', '_')}")
     shutil.rmtree(tempfile.tempdir, ignore_errors=True)
     Path(tempfile.tempdir).mkdir()
-    with atheris.instrument_imports(include=["hailuo_mcp", "PIL"], exclude=["hailuo_mcp.__main__"]):
+    with atheris.instrument_imports(include=["hailuo_mcp", "PIL"]):
         import hailuo_mcp
 
         for module in pkgutil.walk_packages(hailuo_mcp.__path__, "hailuo_mcp."):

@@ -85,7 +85,7 @@ _TEXTS = ("", " ", "6", "²", "9" * 5000, "\0", "\u202e", "null", "[]")
 ODD = (None, *_NUMBERS, *_TEXTS, [], {}, [[]])
 
 
-def usual(task_id: str, good: str, bad: str) -> dict[str, tuple[object, ...]]:
+def usual(task_id: str, film_id: str, good: str, bad: str) -> dict[str, tuple[object, ...]]:
     """What is usually given for each argument of the tools, right and wrong; `good` and `bad` are pictures."""
     still = f"hailuo://videos/{task_id}/"
     elsewhere = (
@@ -93,7 +93,7 @@ def usual(task_id: str, good: str, bad: str) -> dict[str, tuple[object, ...]]:
     )
     frames = (good, "", bad, f" {good}", *elsewhere.split(), still, still + "last-frame", still + "frame/1e999")
     prompts = ("a sea", "[Push in] a sea", "[Push inn] a sea", "[推进,左摇]", "x" * 2000, "x" * 2001, " ")
-    ids = (task_id, int(task_id), f" {task_id} ", f"{task_id}.mp4", "7", "film-7", "../x.mp4", "a b")
+    ids = (task_id, film_id, int(task_id), f" {task_id} ", f"{task_id}.mp4", "7", "film-7", "../x.mp4", "a b")
     shot, odd = {"prompt": "a hill"}, {"prompt": "a [Pan] b", "duration": "10"}
     return {
         "prompt": prompts,

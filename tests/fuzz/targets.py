@@ -203,8 +203,10 @@ class _Playground:
             self.tools = {tool.name: tool for tool in (await self.world.client.list_tools()).tools}
             task = (await self.world.do("generate_video", prompt="a sea"))["task_id"]
             (folder / "bad.png").write_bytes(picture("PNG")[:-30])
-            self.usual = usual(task, self.world.picture(), str(folder / "bad.png"))
-            self.filmed: set[str] = set()
+            shots, good = [{"prompt": "a hill"}], self.world.picture()
+            film = (await self.world.do("create_film", shots=shots, keyframes=[good], confirm=True))["film_id"]
+            self.usual = usual(task, film, good, str(folder / "bad.png"))
+            self.filmed = {"a hill"}
             opened.set()
             await self.over.wait()
 
