@@ -24,11 +24,11 @@ class Answer:
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes, key: str) -> None:
         self.status = status
         self.retry_after = _retry_after(headers.get("Retry-After"))
-        trace = headers.get("Trace-Id", "")
+        # Should a gateway repeat the key, in whichever field or header: it goes no further than here.
+        trace = _without(key, headers.get("Trace-Id", ""))
         self.trace = f" (Trace-Id {plain(trace)[:80]})" if trace else ""
         try:
-            # Should a gateway repeat the key, in whichever field: it goes no further than here.
-            parsed = json.loads(body.replace(key.encode(), b"[key]") if key else body)
+            parsed = _without(key, json.loads(body))
         except (ValueError, RecursionError):  # not JSON, not even text, or nested to break parsers
             parsed = None
         self._body: dict[str, Any] | None = _unwrapped(parsed) if isinstance(parsed, dict) else None
@@ -170,6 +170,15 @@ def expiry(url: str) -> float | None:
         except (KeyError, ValueError, OverflowError):
             continue
     return None
+
+
+def _without(key: str, value: Any) -> Any:
+    """What JSON holds, with every text in it freed from the key, however it was escaped."""
+    if isinstance(value, str):
+        return value.replace(key, "[key]") if key else value
+    if isinstance(value, list):
+        return [_without(key, item) for item in value]
+    return {name: _without(key, item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _retry_after(value: str | None) -> float | None:

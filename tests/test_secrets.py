@@ -70,6 +70,8 @@ async def full_run(client: Client, simulator: Simulator, seen: Seen) -> str:
             Fault(gateway=True, status=403, message=f"key {KEY} https://s.example/a?Expires=1&Signature=abcdefgh"),
             Fault(code=1000, message=f"Authorization: Bearer {KEY}"),
             Fault(body=f'{{"task_id": "{KEY}", "base_resp": {{"status_code": 0}}}}', content_type="application/json"),
+            Fault(body=f'{{"task_id": "\\u0073{KEY[1:]}"}}', content_type="application/json"),
+            Fault(status=503, headers={"Trace-Id": KEY}),
         ]
     ):
         simulator.faults.submit.append(fault)

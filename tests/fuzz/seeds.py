@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image, ImageDraw
 from test_mp4 import write
+from world import KEY
 
 from hailuo_mcp import camera, pictures, rules
 
@@ -63,10 +64,10 @@ def _answers() -> list[bytes]:
         {"status": "Failed", "base_resp": {"status_code": 1027, "status_msg": "output new_sensitive"}},
         {"file": {"file_id": 335811572470048, "filename": "output_aigc.mp4", "download_url": link}} | said,
         {"data": {"data": {"task_id": 7, "file": {"download_url": link}}, "status": "Processing"}},
-        {"error": {"message": "quota", "code": "x"}, "message": "no"},
+        {"error": {"message": f"no quota for {KEY}", "code": "x"}, "message": KEY, "status": KEY, "task_id": KEY},
         *({"task_id": "", "base_resp": {"status_code": code, "status_msg": "no"}} for code in rules.API_CODES),
     ]
-    late = "Retry-After: Wed, 21 Oct 2099 07:28:00 +0100\r\nTrace-Id: 04f"
+    late = f"Retry-After: Wed, 21 Oct 2099 07:28:00 +0100\r\nTrace-Id: {KEY}"
     heads = ["200 OK", f"429 Slow down\r\n{late}", "503 Busy\r\nRetry-After: 3", "302 Found\r\nLocation: /elsewhere"]
     heads.append("206 Part\r\nContent-Range: bytes 5-9/10")
     full = [(heads[0], json.dumps(body)) for body in bodies] + [(head, json.dumps(bodies[0])) for head in heads]
@@ -126,7 +127,15 @@ WORDS: dict[str, list[bytes]] = {
     "prompt": [word.encode() for word in ("[", "]", "【", "】", "［］", "，", "推进", "Push in", "[推进,拉远]", "向")],
     "frame": [b"\xff\xd8", b"\xff\xda\0\2", b"\xff\xd9", b"VP8X", b"VP8L", b"EXIF", b"ICCP", b"IEND", b"acTL", b"\0\0"],
     "data_url": [b";base64,", b"image/png", b"====", b"data:", b"%2B", b"\n"],
-    "answer": [b"HTTP/1.1 ", b"\r\nRetry-After: ", b"\r\nContent-Encoding: gzip", b"\r\n\r\n", b"9" * 30, b"\\ud800"],
+    "answer": [
+        b"HTTP/1.1 ",
+        b"\r\nRetry-After: ",
+        b"\r\nContent-Encoding: gzip",
+        b"\r\n\r\n",
+        b"9" * 30,
+        b"\\u0073k",
+        b"\\ud800",
+    ],
     "clip": [b"moov", b"trak", b"mdia", b"stbl", b"\0\0\0\1", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\x08moof"],
     "tool": [b"\0\1\2", b"hailuo://", b"\xff"],
 }
