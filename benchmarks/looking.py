@@ -21,7 +21,7 @@ from pathlib import Path
 import av
 from PIL import Image
 
-from hailuo_mcp import camera, damage, files, frames, pictures, video
+from hailuo_mcp import animatic, camera, damage, files, frames, pictures, video
 
 PICTURES = Path(__file__).parents[1] / "hailuo_mcp" / "simulator" / "pictures"
 RUNS = 5
@@ -106,7 +106,7 @@ def bomb(path: Path, side: int) -> Path:
 def sketch(path: Path, short_side: int, seconds: float = 6) -> Path:
     first, last = (Image.open(PICTURES / f"dandelion_{end}.jpg") for end in ("first", "last"))
     reading = camera.read("[Push in] The sun comes, then [Truck left, Pedestal up] the flower opens")
-    video.render_animatic(
+    animatic.render(
         path,
         first=first,
         last=last,

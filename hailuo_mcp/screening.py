@@ -79,7 +79,7 @@ def _tile(image: Image.Image | None) -> Image.Image:
 
 def _sketch(plan: Plan, folder: Path) -> Sketch:
     """Draw every shot and join them."""
-    from hailuo_mcp import joining, video
+    from hailuo_mcp import animatic, joining, video
 
     shots = plan.script.shots
     leading = next((_picture(plan, source) for shot in shots for source in (shot.first, shot.last) if source), None)
@@ -92,7 +92,7 @@ def _sketch(plan: Plan, folder: Path) -> Sketch:
                 first = video.read_frame(clips[-1], "last")
             reading = camera.read(shot.prompt)
             clips.append(Path(place) / f"{number}.mp4")
-            video.render_animatic(
+            animatic.render(
                 clips[-1],
                 first=first,
                 last=_picture(plan, shot.last),

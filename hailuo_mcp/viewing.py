@@ -89,13 +89,13 @@ class Viewer:
         return Preview(review, path, facts, sheet, seconds)
 
     def _sketch(self, review: Review) -> tuple[Path, mp4.Mp4Facts]:
-        from hailuo_mcp import video  # late: loading FFmpeg takes a moment
+        from hailuo_mcp import animatic, video  # late: loading FFmpeg takes a moment
 
         first, last = (_image(review.frame(name)) for name, _ in _ENDS)
         shape = first or last
         try:
             with files.draft(self._output_dir, _preview_name(review.reading.prompt)) as draft:
-                video.render_animatic(
+                animatic.render(
                     draft.path,
                     first=first,
                     last=last,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hailuo_mcp import video
+from hailuo_mcp import animatic
 from hailuo_mcp.cutting import Cutter, Damaged
 from hailuo_mcp.errors import DownloadFailed
 
@@ -24,7 +24,7 @@ def clips(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"{name}.mp4" for name in ("one", "two")]
     for path in paths:
         noise = Image.effect_noise((256, 144), 80).convert("RGB")
-        video.render_animatic(path, first=noise, last=None, moves=(), prompt_length=1, seconds=1, size=(256, 144))
+        animatic.render(path, first=noise, last=None, moves=(), prompt_length=1, seconds=1, size=(256, 144))
     return paths
 
 

@@ -10,7 +10,7 @@ import av
 import pytest
 from PIL import Image
 
-from hailuo_mcp import camera, damage, mp4, video
+from hailuo_mcp import animatic, camera, damage, mp4, video
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     scene = Image.merge("RGB", ramps)
     moves = camera.read("[Push in, Shake]").moves
-    video.render_animatic(path, first=scene, last=None, moves=moves, prompt_length=9, seconds=2, size=(426, 240))
+    animatic.render(path, first=scene, last=None, moves=moves, prompt_length=9, seconds=2, size=(426, 240))
     return path
 
 

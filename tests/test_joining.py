@@ -16,7 +16,7 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageOps, ImageStat
 
-from hailuo_mcp import camera, joining, mp4, video
+from hailuo_mcp import animatic, camera, joining, mp4, video
 
 SIZE = (256, 144)
 PROMPTS = ("[Push in]", "[Pan left]", "[Shake]")
@@ -31,9 +31,7 @@ def _keyframes(count: int, size: tuple[int, int] = SIZE) -> list[Image.Image]:
 def _shot(target: Path, first: Image.Image, last: Image.Image, prompt: str = "", **changes: Any) -> Path:
     reading = camera.read(prompt)
     wanted: dict[str, Any] = {"seconds": 1, "size": SIZE} | changes
-    video.render_animatic(
-        target, first=first, last=last, moves=reading.moves, prompt_length=len(reading.prompt), **wanted
-    )
+    animatic.render(target, first=first, last=last, moves=reading.moves, prompt_length=len(reading.prompt), **wanted)
     return target
 
 

@@ -12,7 +12,7 @@ LEVELS = [
     {"motion", "journal_schema", "arguments", "pictures"},
     {"mending"},
     {"settings", "files", "frames", "api", "journal", "journal_health", "mp4", "video"},
-    {"damage"},
+    {"damage", "animatic"},
     {"downloads", "hosts", "machine", "reports", "joining", "film_journal", "miniatures"},
     {"collector", "host_files", "film"},
     {"stills", "cutting"},
@@ -33,7 +33,7 @@ LEVELS = [
 ]
 LEVEL_OF = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 # The simulator reads the contract for itself; only those who run it may import it.
-SIMULATOR_USES = {"rules", "camera", "video"}
+SIMULATOR_USES = {"rules", "camera", "video", "animatic"}
 SIMULATOR_USERS = {"demo", "cli"}
 
 
@@ -76,7 +76,7 @@ def test_the_simulator_is_a_second_reader_of_the_contract(module: str) -> None:
         # `api` speaks to one trusted host with the key; `remote` looks at anybody's URLs, without it and with a guard.
         ("httpx", {"api", "remote"}),
         ("sqlalchemy", {"journal", "journal_schema", "journal_health", "film_journal"}),
-        ("av", {"video", "damage", "joining", "miniatures"}),
+        ("av", {"video", "animatic", "damage", "joining", "miniatures"}),
         (
             "PIL",
             {
@@ -86,6 +86,7 @@ def test_the_simulator_is_a_second_reader_of_the_contract(module: str) -> None:
                 "boards",
                 "viewing",
                 "video",
+                "animatic",
                 "screening",
                 "miniatures",
                 "simulator.stills",

@@ -6,16 +6,14 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from hailuo_mcp import camera, miniatures, mp4, video
+from hailuo_mcp import animatic, camera, miniatures, mp4, video
 
 
 def clip(path: Path, size: tuple[int, int], seconds: float, fps: int = 24) -> Path:
     """A lively clip: noise that the camera shakes over."""
     noise = Image.effect_noise(size, 90).convert("RGB")
     moves = camera.read("[Shake] x").moves
-    video.render_animatic(
-        path, first=noise, last=None, moves=moves, prompt_length=1, seconds=seconds, size=size, fps=fps
-    )
+    animatic.render(path, first=noise, last=None, moves=moves, prompt_length=1, seconds=seconds, size=size, fps=fps)
     return path
 
 

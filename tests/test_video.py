@@ -9,7 +9,7 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageOps, ImageStat
 
-from hailuo_mcp import camera, motion, mp4, video
+from hailuo_mcp import animatic, camera, motion, mp4, video
 
 SIZE = (256, 144)
 
@@ -33,7 +33,7 @@ def _busy(size: tuple[int, int] = SIZE) -> Image.Image:
 def _render(target: Path, prompt: str = "", **changes: Any) -> Path:
     reading = camera.read(prompt)
     wanted: dict[str, Any] = {"first": _scene(), "last": None, "seconds": 1, "size": SIZE} | changes
-    video.render_animatic(target, moves=reading.moves, prompt_length=len(reading.prompt), **wanted)
+    animatic.render(target, moves=reading.moves, prompt_length=len(reading.prompt), **wanted)
     return target
 
 

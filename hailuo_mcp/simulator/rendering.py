@@ -20,14 +20,14 @@ class Video:
 
 def render(order: Order, target: Path) -> Video:
     """Make the video, or find it made already. Slow: call it in a thread."""
-    from hailuo_mcp import video  # late: loading FFmpeg takes a moment, and not every simulator renders
+    from hailuo_mcp import animatic, video  # late: loading FFmpeg takes a moment, and not every simulator renders
 
     leading = order.first or order.last
     size = video.output_size(leading.size if leading else None, order.short_side)
     if not target.exists():
         part = target.with_name(f"{target.stem}.part{target.suffix}")
         reading = camera.read(order.prompt)
-        video.render_animatic(
+        animatic.render(
             part,
             first=order.first.image() if order.first else None,
             last=order.last.image() if order.last else None,
