@@ -1,6 +1,6 @@
 """A LangChain agent that makes a video. Offline: a stand-in plays the model, the API is simulated.
 
-    pip install langchain langchain-mcp-adapters
+    pip install 'langchain>=1.5,<2' 'langchain-mcp-adapters>=0.3,<0.4'
     python examples/langchain_agent.py
 
 The adapters need version 1 of the MCP SDK and hailuo-mcp needs version 2, so give LangChain an environment of its own

@@ -1,9 +1,8 @@
-"""The fixture tools of the MCP conformance suite over the tasks extension of this project, with a store in memory.
+"""The fixtures of the MCP conformance suite that try code of this project: its tasks extension, its serving over HTTP.
 
-`python tests/conformance_server.py --port 8765`, then `conformance server --url http://127.0.0.1:8765/mcp`.
+`python tests/conformance_server.py` says where it serves; tests/conformance.py plays the suite against it.
 """
 
-import argparse
 import asyncio
 import secrets
 import time
@@ -112,12 +111,17 @@ class Name(BaseModel):
     name: str
 
 
+class Person(BaseModel):
+    username: str
+    email: str
+
+
 def ask_name() -> Elicit[Name]:
     return Elicit("What is your name?", Name)
 
 
 def build() -> "MCPServer[Any]":
-    """A server with every tool that the suite's tasks scenarios call."""
+    """A server with every tool that the suite's tasks scenarios call, and those that speak in the middle of a call."""
     server: MCPServer[Any] = MCPServer("conformance-fixtures", extensions=[Tasks(Memory())])
 
     @server.tool(description="Greets at once")
@@ -154,7 +158,29 @@ def build() -> "MCPServer[Any]":
     async def test_tool_with_task(name: Annotated[ElicitationResult[Name], Resolve(ask_name)]) -> wire.CallToolResult:
         return _said(f"Hello, {name.data.name if name.action == 'accept' else 'stranger'}!")
 
+    _add_talkers(server)
     return server
+
+
+def _add_talkers(server: "MCPServer[Any]") -> None:
+    """Tools that do more than answer: what they say or ask streams to the client while the call goes on."""
+
+    @server.tool(description="Says how far it is")
+    async def test_tool_with_progress(ctx: Context[Any, Any]) -> wire.CallToolResult:
+        for percent in (0, 50, 100):
+            await ctx.report_progress(percent, 100)
+        return _said("all is done")
+
+    @server.tool(description="Asks the client's person")
+    async def test_elicitation(message: str, ctx: Context[Any, Any]) -> wire.CallToolResult:
+        answer = await ctx.elicit(message, Person)
+        return _said(f"The person's answer: {answer.model_dump_json()}")
+
+    @server.tool(description="Asks the client's model")
+    async def test_sampling(prompt: str, ctx: Context[Any, Any]) -> wire.CallToolResult:
+        question = wire.SamplingMessage(role="user", content=wire.TextContent(type="text", text=prompt))
+        answer = await ctx.session.create_message([question], max_tokens=100)
+        return _said(f"The model's answer: {answer.content}")
 
 
 def _said(text: str, *, is_error: bool = False) -> wire.CallToolResult:
@@ -162,6 +188,5 @@ def _said(text: str, *, is_error: bool = False) -> wire.CallToolResult:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    asyncio.run(serve_http(build_app({"": build()}, "127.0.0.1"), "127.0.0.1", parser.parse_args().port))
+    app = build_app({"": build()}, "127.0.0.1")
+    asyncio.run(serve_http(app, "127.0.0.1", 0, lambda words: print(words, flush=True)))
