@@ -262,8 +262,9 @@ def _meant(value: Any, schema: dict[str, Any]) -> Any:
             if item is not None or known.get(name, {}).get("type") != "string"
         }
         return {name: _meant(item, known.get(name, {})) for name, item in given.items()}
-    if kind == "array" and re.match(r"\[|null", word):
-        value = json.loads(word)
+    if kind == "array" and word:
+        with suppress(ValueError):
+            value = json.loads(word)
     if kind == "array" and isinstance(value, list):
         return [_meant(item, schema["items"]) for item in value]
     if "integer" in kind and re.fullmatch("[0-9]{1,9}s?", word):
