@@ -170,7 +170,7 @@ async def _ask(api: HailuoApi, kind: bytes, url: str, redirects: bool) -> None:
     elif kind == b"r":
         link = await api.retrieve("7", "8")
         assert KEY not in str(link)
-        assert re.match(r"https?://[^\s/]", link.download_url)
+        assert re.match(r"(?i)https?://[^\s/]", link.download_url)
         iso(link.expires_at)
     elif not redirects:
         async with api.download(url, start=5) as download:
