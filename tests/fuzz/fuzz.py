@@ -15,7 +15,7 @@ from pathlib import Path
 import atheris
 
 HERE = Path(__file__).parent
-OPTIONS = ["-timeout=30", "-rss_limit_mb=3000", "-max_len=20000", "-len_control=0"]
+OPTIONS = ["-timeout=30", "-report_slow_units=30", "-rss_limit_mb=3000", "-max_len=20000", "-len_control=0"]
 
 
 def _escaped(word: bytes) -> str:

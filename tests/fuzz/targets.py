@@ -170,7 +170,7 @@ async def _ask(api: HailuoApi, kind: bytes, url: str, redirects: bool) -> None:
     elif kind == b"r":
         link = await api.retrieve("7", "8")
         assert KEY not in str(link)
-        assert re.match(r"https?://[^\s/]", link.download_url)
+        assert re.match(r"(?i)https?://[^\s/]", link.download_url)
         iso(link.expires_at)
     elif not redirects:
         async with api.download(url, start=5) as download:
@@ -262,8 +262,9 @@ def _meant(value: Any, schema: dict[str, Any]) -> Any:
             if item is not None or known.get(name, {}).get("type") != "string"
         }
         return {name: _meant(item, known.get(name, {})) for name, item in given.items()}
-    if kind == "array" and re.match(r"\[|null", word):
-        value = json.loads(word)
+    if kind == "array" and word:
+        with suppress(ValueError):
+            value = json.loads(word)
     if kind == "array" and isinstance(value, list):
         return [_meant(item, schema["items"]) for item in value]
     if "integer" in kind and re.fullmatch("[0-9]{1,9}s?", word):
