@@ -34,11 +34,11 @@ def _write(target: Path | None, described: dict[str, Any]) -> Path:
     path = path / f"{NAME}.mcpb" if path.is_dir() else path
     try:
         with draft(path.parent, path.name) as new:
-            with zipfile.ZipFile(new.path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            with zipfile.ZipFile(new.path, "w") as archive:
                 for name, data in contents(described):
                     member = zipfile.ZipInfo(name, _EPOCH)
                     member.external_attr = 0o644 << 16
-                    archive.writestr(member, data, zipfile.ZIP_DEFLATED)
+                    archive.writestr(member, data, zipfile.ZIP_DEFLATED, 9)
             return new.path.replace(path)
     except (OSError, DownloadFailed) as error:
         reason = error.strerror if isinstance(error, OSError) else error

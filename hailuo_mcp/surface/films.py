@@ -21,7 +21,6 @@ from hailuo_mcp.surface.consent import Consent, Planned, agreed, ask_about_film,
 from hailuo_mcp.surface.contract import (
     FilmId,
     FilmOf,
-    HailuoTool,
     Keyframes,
     MaybeFilmId,
     MaybeFrame,
@@ -37,6 +36,7 @@ from hailuo_mcp.surface.contract import (
     refusal,
 )
 from hailuo_mcp.surface.media import film_links, picture, video_link
+from hailuo_mcp.surface.tool import HailuoTool
 
 if TYPE_CHECKING:
     from hailuo_mcp.film import Film

@@ -13,7 +13,6 @@ from hailuo_mcp.surface.contract import (
     Checked,
     Clip,
     FirstFrame,
-    HailuoTool,
     LastFrame,
     MaybePrompt,
     Mend,
@@ -28,6 +27,7 @@ from hailuo_mcp.surface.contract import (
     answer,
 )
 from hailuo_mcp.surface.media import film_links, picture, picture_link, video_link
+from hailuo_mcp.surface.tool import HailuoTool
 
 if TYPE_CHECKING:
     from hailuo_mcp.frames import Judged

@@ -17,7 +17,8 @@ from hailuo_mcp import camera
 from hailuo_mcp.app import App
 from hailuo_mcp.rules import TYPICAL_MINUTES
 from hailuo_mcp.settings import is_loopback
-from hailuo_mcp.surface.contract import Clip, HailuoTool, answer
+from hailuo_mcp.surface.contract import Clip, answer
+from hailuo_mcp.surface.tool import HailuoTool
 
 if TYPE_CHECKING:
     from hailuo_mcp.frames import FrameName

@@ -13,7 +13,7 @@ from hailuo_mcp.app import App
 from hailuo_mcp.errors import HailuoError, NotFound
 from hailuo_mcp.film_words import film_row, shot_rows
 from hailuo_mcp.plain import plain_data
-from hailuo_mcp.surface.contract import iso, row
+from hailuo_mcp.surface.rows import iso, row
 from hailuo_mcp.surface.updates import FILMS, VIDEOS
 
 if TYPE_CHECKING:

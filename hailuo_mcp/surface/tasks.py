@@ -14,7 +14,8 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from hailuo_mcp.app import App
 from hailuo_mcp.errors import HailuoError, NotFound
-from hailuo_mcp.surface.contract import Generated, answer, iso
+from hailuo_mcp.surface.contract import Generated, answer
+from hailuo_mcp.surface.rows import iso
 from hailuo_mcp.surface.tools import status_words
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from hailuo_mcp.surface.contract import (
     FileName,
     FirstFrame,
     Generated,
-    HailuoTool,
     LastFrame,
     Limit,
     Link,
@@ -38,13 +37,11 @@ from hailuo_mcp.surface.contract import (
     VideoState,
     WaitSeconds,
     answer,
-    clip_words,
-    file_facts,
-    iso,
     refusal,
-    row,
 )
 from hailuo_mcp.surface.media import film_links, video_link
+from hailuo_mcp.surface.rows import clip_words, file_facts, iso, row
+from hailuo_mcp.surface.tool import HailuoTool
 
 if TYPE_CHECKING:
     from hailuo_mcp.film import Film

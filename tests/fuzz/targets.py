@@ -28,7 +28,7 @@ from hailuo_mcp.frames import Judged, crop_of, judge_file, judge_source, judge_u
 from hailuo_mcp.rules import request_problems
 from hailuo_mcp.simulator.contract import SENSITIVE, read_order
 from hailuo_mcp.simulator.stills import read_frame
-from hailuo_mcp.surface.contract import iso
+from hailuo_mcp.surface.rows import iso
 
 _PLAY_SECONDS = 60  # of one input, where something waits: far more than any needs
 _runner = asyncio.Runner()
