@@ -185,10 +185,10 @@ def _retry_after(value: str | None) -> float | None:
     """Seconds from a Retry-After header, given as seconds or as a date."""
     if not value:
         return None
-    if value.strip().isdecimal():
-        return min(float(value), RETRY_AFTER_MAX)
+    if (seconds := value.strip()).isdecimal():
+        return min(float(seconds), RETRY_AFTER_MAX)
     try:
-        seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        return min(max(0.0, seconds), RETRY_AFTER_MAX)
+        wait = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        return min(max(0.0, wait), RETRY_AFTER_MAX)
     except (TypeError, ValueError, OverflowError):
         return None

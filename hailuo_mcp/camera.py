@@ -72,8 +72,10 @@ class Reading:
     warnings: tuple[str, ...]
 
 
-# 【】 and ［］ are what Chinese keyboards type; they count as brackets only around commands.
-_BRACKETS = re.compile(r"\[([^\[\]]*)\]|【([^【】]*)】|［([^［］]*)］")
+# 【】 and ［］ are what Chinese keyboards type; they count as brackets only around commands. None reaches over another
+# bracket, of whatever kind: a command within 【】 counts, too.
+_INSIDE = r"([^\[\]【】［］]*)"
+_BRACKETS = re.compile(rf"\[{_INSIDE}\]|【{_INSIDE}】|［{_INSIDE}］")
 _SEPARATORS = re.compile(r"[,，、;；+/|]|(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])")
 _ADORNED_CHARACTERS_MAX = 24  # a command with a word or two around it; what is longer is a text of its own
 _SIMPLIFIED = str.maketrans("搖進遠變動隨", "摇进远变动随")

@@ -157,7 +157,7 @@ STATUSES = [
     *(answered(status, {"Retry-After": "3"}) for status in (400, 401, 429, 500, 503)),
     *(answered(429, {"Retry-After": wait}) for wait in LONG[:1] + LONG[2:4]),
     *(answered(503, {"Retry-After": wait}) for wait in (LONG[1], LONG[-1], "soon", "-1", "", "Wed, 21 Oct 1999")),
-    answered(503, {"Retry-After": f"Wed, 21 Oct {'9' * 30} 07:28:00 GMT"}),
+    *(answered(503, {"Retry-After": wait}) for wait in (f"Wed, 21 Oct {'9' * 30} 07:28:00 GMT", "3\x1d")),
 ]
 
 

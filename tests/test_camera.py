@@ -26,6 +26,8 @@ def test_every_command_is_understood_in_both_languages(command: camera.CameraCom
         ("［拉遠］", "[拉远]"),
         ("[ push in ] then [Pull out]", "[推进] then [拉远]"),
         ("[推进/拉远] [推进 上摇]", "[推进,拉远] [推进,上摇]"),
+        ("【夜景 [Push in] 城市】", "【夜景 [推进] 城市】"),
+        ("［k] ［拉遠］[x］;【推进】 y]", "［k] [拉远][x］;[推进] y]"),
         ("no brackets", "no brackets"),
     ],
 )
@@ -74,7 +76,7 @@ def test_moves_stand_in_order_and_where_they_act() -> None:
     assert [reading.prompt[move.at] for move in reading.moves] == ["[", "["]
 
 
-@given(st.text(st.sampled_from("[]【】,，推进 a左移Push in"), max_size=60))
+@given(st.text(st.sampled_from("[]【】［］,，推进 a左移Push in"), max_size=60))
 def test_reading_a_sent_prompt_again_changes_nothing(prompt: str) -> None:
     once = camera.read(prompt)
     assert camera.read(once.prompt).prompt == once.prompt
