@@ -46,7 +46,8 @@ def main(folder: Path) -> None:
         desk = Path(place).resolve()
         Image.open(PICTURES / "dandelion_first.jpg").save(desk / "dusk.jpg", quality=92)
         # A closing picture of another shape shows what the model will crop.
-        Image.open(PICTURES / "dandelion_last.jpg").crop((128, 0, 896, 576)).save(desk / "close.jpg", quality=92)
+        close = Image.open(PICTURES / "dandelion_last.jpg")
+        close.crop((close.width // 8, 0, close.width * 7 // 8, close.height)).save(desk / "close.jpg", quality=92)
         asyncio.run(make(folder, desk))
 
 

@@ -18,7 +18,7 @@ CORE = ("generate_video", "check_status", "get_download_url", "download_video")
 CORE_BYTES_MAX = 8_000
 FIRST_THREE_BYTES_MAX = 3_420  # below 780 tokens of o200k_base
 TOOLS_BYTES_MAX = 14_000
-PACKAGE_BYTES_BELOW = 300_000
+BUNDLE_BYTES_BELOW = 285_000  # the wheel has 13 KB more, the README and a list of its files: below 300 KB
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_one_version_everywhere() -> None:
 
 async def test_the_package_is_small(tmp_path: Path) -> None:
     bundle = await write_bundle(tmp_path / "x.mcpb")  # holds what the wheel holds
-    assert bundle.stat().st_size < PACKAGE_BYTES_BELOW
+    assert bundle.stat().st_size < BUNDLE_BYTES_BELOW
 
 
 async def test_the_tools_cost_a_model_little(listed: dict[str, Any]) -> None:
