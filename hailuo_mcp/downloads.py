@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -105,10 +104,9 @@ class Downloads:
             raise ApiUnavailable(f"The download ended after {have} of {download.total} bytes.")
 
     def _disk_trouble(self, task_id: str, error: OSError) -> str:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
         return (
-            f"Video {task_id} is finished but could not be saved in {self._folder}: {reason}. It is still on the "
-            "server: mend that, or set HAILUO_OUTPUT_DIR to another folder, and call download_video again."
+            f"Video {task_id} is finished but could not be saved in {self._folder}: {files.reason(error)}. It is still "
+            "on the server: mend that, or set HAILUO_OUTPUT_DIR to another folder, and call download_video again."
         )
 
 

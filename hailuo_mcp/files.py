@@ -1,5 +1,6 @@
 """The only code that trusts a path: confined reads, confined writes, atomic publishing."""
 
+import errno
 import filecmp
 import os
 import re
@@ -15,6 +16,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from hailuo_mcp import handles
 from hailuo_mcp.errors import DownloadFailed, RequestRejected
 
 # Names that Windows keeps for devices, with or without an extension.
@@ -148,6 +150,19 @@ def _name(path: Path, target: Path) -> None:
         path.replace(target)
         return
     path.unlink()
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in words."""
+    if handles.used_up(error):
+        return handles.USED_UP
+    return "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+
+
+def unsaved(what: str, folder: Path, error: OSError) -> DownloadFailed:
+    """Something that was made could not be written into the output folder."""
+    remedy = handles.REMEDY if handles.used_up(error) else "Set HAILUO_OUTPUT_DIR to a folder that can be written."
+    return DownloadFailed(f"{what} could not be saved in {folder}: {reason(error)}. {remedy}")
 
 
 def make_folder(folder: Path) -> None:

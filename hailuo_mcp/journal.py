@@ -433,6 +433,17 @@ class Journal:
         return self._engine
 
     @asynccontextmanager
+    async def _in_line(self) -> AsyncIterator[None]:
+        try:
+            await asyncio.wait_for(self._writer.acquire(), schema.LINE_SECONDS)
+        except TimeoutError as error:
+            raise schema.held_up(self._place) from error
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading; raises JournalUnavailable."""
         try:
@@ -448,7 +459,7 @@ class Journal:
         Not `alone` lets PostgreSQL's row locks do; SQLite knows one writer at a time.
         """
         try:
-            async with self._writer, self._connected().begin() as connection:
+            async with self._in_line(), self._connected().begin() as connection:
                 if alone or connection.dialect.name == "sqlite":
                     await connection.run_sync(schema.lock)
                 yield connection
