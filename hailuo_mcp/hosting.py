@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 2  # for calls in flight when the server stops
 CONNECTIONS_WAITING_MAX = 128  # until they are taken
 SAY_AGAIN_SECONDS = 60.0
+SESSION_IDLE_SECONDS = 1800.0  # without a request: many older clients leave without a word
 SESSIONS_MAX = 1000  # of one caller, in the older protocol
 _log = logging.getLogger(__name__)
 _THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
@@ -70,7 +71,10 @@ def build_app(
 
     apps = {
         name: server.streamable_http_app(
-            transport_security=_reached_at(host, names), max_request_body_size=BODY_BYTES_MAX, max_sessions=SESSIONS_MAX
+            transport_security=_reached_at(host, names),
+            max_request_body_size=BODY_BYTES_MAX,
+            max_sessions=SESSIONS_MAX,
+            session_idle_timeout=SESSION_IDLE_SECONDS,
         )
         for name, server in servers.items()
     }
