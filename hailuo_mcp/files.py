@@ -2,6 +2,7 @@
 
 import errno
 import filecmp
+import hashlib
 import os
 import re
 import secrets
@@ -20,7 +21,7 @@ from hailuo_mcp import handles
 from hailuo_mcp.errors import DownloadFailed, RequestRejected
 
 # Names that Windows keeps for devices, with or without an extension.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])(\..*)?", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _NAME_BYTES_MAX = 200
 
@@ -110,6 +111,12 @@ def video_name(name: str) -> str:
     if "." in stem and stem.rsplit(".", 1)[1].lower() in ("mov", "avi", "mkv", "webm", "gif", "m4v"):
         raise RequestRejected(f"filename: the video is an MP4, so the name must end in .mp4 (got {name!r})")
     return f"{stem}.mp4"
+
+
+def named_after(id: str) -> str:
+    """The beginning of the names of a video's files: nothing in an id may lead to another folder."""
+    safe = re.sub(r"[^\w.-]", "_", id)
+    return f"hailuo-{safe}" if safe == id else f"hailuo-{safe}-{hashlib.sha256(id.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +226,8 @@ def draft(folder: Path, name: str, *, keep_as: str | None = None) -> Iterator[Dr
     """A temporary file beside its final place; removed on failure unless `keep_as` names it for another try."""
     path = folder / f".{keep_as or secrets.token_hex(8)}.part"
     make_folder(folder)
+    if path.is_symlink():  # it would be written through
+        path.unlink()
     try:
         yield Draft(path, name)
     finally:
