@@ -41,7 +41,8 @@ def counted() -> dict[str, int]:
     kinds = Counter(type(each).__qualname__ for each in objects)
     held = {
         "kilobytes": tracemalloc.get_traced_memory()[0] // 1000,
-        "objects": len(objects),
+        # Caches of the interpreter itself come and go.
+        "objects": len(objects) - kinds["ReferenceType"] - kinds["builtin_function_or_method"],
         "handles": len([*filter(_is_none_of_the_journal, HANDLES.iterdir())]) if HANDLES.is_dir() else 0,
         "threads": sum("_connection_worker" not in thread.name for thread in threading.enumerate()),
         "databases": sum(isinstance(each, aiosqlite.Connection) for each in objects),
