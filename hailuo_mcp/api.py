@@ -17,6 +17,7 @@ import httpcore
 import httpx
 import stamina
 
+from hailuo_mcp import handles
 from hailuo_mcp.answers import Answer, expiry, failure, id_of, pixels, text
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, NotConfigured, NotFound, Unconfirmed
 from hailuo_mcp.rules import MODEL, Status
@@ -349,5 +350,7 @@ def _download_refused(status: int) -> HailuoError:
 
 def _name(error: Exception) -> str:
     """An exception in words, without addresses or secrets."""
+    if isinstance(error, httpx.ConnectError) and handles.used_up():
+        return handles.USED_UP
     words = re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__).lower()
     return "timed out" if isinstance(error, TimeoutError) else words

@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hailuo_mcp.errors import HailuoError
+from hailuo_mcp import handles
+from hailuo_mcp.errors import HailuoError, JournalUnavailable
 from hailuo_mcp.settings import Settings, Transport, is_loopback
 from hailuo_mcp.waiting import Sleep
 
@@ -55,8 +56,7 @@ class App:
         """The studio, opened on the first call; raises JournalUnavailable, and tries again on the next call."""
         async with self._lock:
             if self._studio is None:
-                # The heavy libraries load in a thread: pings are answered meanwhile.
-                await asyncio.to_thread(importlib.import_module, "hailuo_mcp.studio")
+                await _load()
                 self._studio = await self._build()
             return self._studio
 
@@ -185,6 +185,16 @@ class App:
                 await close()
             except HailuoError as error:
                 _log.warning("while closing: %s", error)
+
+
+async def _load() -> None:
+    """Load the heavy libraries, in a thread: pings are answered meanwhile. Raises JournalUnavailable."""
+    try:
+        await asyncio.to_thread(importlib.import_module, "hailuo_mcp.studio")
+    except (OSError, ImportError) as error:
+        if not handles.used_up(error):
+            raise
+        raise JournalUnavailable(f"The journal cannot be opened: {handles.USED_UP}. {handles.REMEDY}") from error
 
 
 @asynccontextmanager

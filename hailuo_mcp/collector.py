@@ -14,7 +14,7 @@ from hailuo_mcp.clocks import Steady
 from hailuo_mcp.downloads import Downloads, usual_name
 from hailuo_mcp.errors import ApiUnavailable, HailuoError, NotFound, NotReady
 from hailuo_mcp.journal import Home, Journal, Video
-from hailuo_mcp.mp4 import Mp4Facts
+from hailuo_mcp.mp4 import Mp4Facts, NotAVideo
 from hailuo_mcp.waiting import Sleep, done_within
 
 ENDED = ("Success", "Failed")
@@ -191,7 +191,11 @@ class Collector:
         home = Path(str(video.path))
         if name is None or _is_named(home, name):
             return video
-        return replace(video, path=str(await asyncio.to_thread(self._downloads.copy, task_id, home, name)))
+        try:
+            return replace(video, path=str(await asyncio.to_thread(self._downloads.copy, task_id, home, name)))
+        except NotAVideo:
+            await self._journal.lost(task_id)
+            return await self.bring_home(task_id, name)
 
     async def run(self) -> None:
         """Watch until cancelled: every unfinished video of the journal, also those of processes that died."""

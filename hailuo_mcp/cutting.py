@@ -1,7 +1,6 @@
 """The cutting room: a film's shots as one file in the output folder."""
 
 import asyncio
-import errno
 import secrets
 import threading
 from contextlib import suppress
@@ -54,7 +53,7 @@ class Cutter:
             return await asyncio.to_thread(files.copied, film, self._folder, name)
         except OSError as error:
             raise DownloadFailed(
-                f"The film is at {film}, but could not be copied as {name}: {error.strerror or error}"
+                f"The film is at {film}, but could not be copied as {name}: {files.reason(error)}"
             ) from error
 
     async def discard(self, cut: Cut) -> None:
@@ -84,9 +83,8 @@ class Cutter:
             number = clips.index(error.path) + 1
             raise Damaged(number, f"The file of shot {number} is damaged, so it is fetched again. {error}") from error
         except OSError as error:
-            full = error.errno == errno.ENOSPC
             raise DownloadFailed(
                 f"All {len(clips)} shots are at home, but the film could not be saved in {self._folder}: "
-                f"{'the disk is full' if full else error.strerror or error}. Mend that, then check_status("
+                f"{files.reason(error)}. Mend that, then check_status("
                 f"task_id={film.record.id!r}) joins it; nothing more is paid"
             ) from error

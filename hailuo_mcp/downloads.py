@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,7 +34,7 @@ class Downloads:
         files.make_folder(self._folder)
         with ExitStack() as stack:
             try:
-                alone = stack.enter_context(files.sole(self._folder / f".hailuo-{task_id}.lock"))
+                alone = stack.enter_context(files.sole(self._folder / f".{files.named_after(task_id)}.lock"))
             except OSError as error:
                 raise DownloadFailed(self._disk_trouble(task_id, error)) from error
             yield alone
@@ -49,7 +48,7 @@ class Downloads:
         was stopped before it could. What a broken download has brought so far stays for the next try, also of another
         process.
         """
-        with files.draft(self._folder, name, keep_as=f"hailuo-{task_id}") as draft:
+        with files.draft(self._folder, name, keep_as=files.named_after(task_id)) as draft:
             trouble: Exception | None = None
             for attempt in range(ATTEMPTS):
                 if attempt:
@@ -83,8 +82,9 @@ class Downloads:
         ) from trouble
 
     def copy(self, task_id: str, home: Path, name: str) -> Path:
-        """A copy of a video that is home, under another name, made once; raises DownloadFailed."""
+        """A copy of a video that is home, under another name, made once; raises DownloadFailed or NotAVideo."""
         try:
+            mp4.inspect(home)  # the record may have been made to name any file
             return files.copied(home, self._folder, name)
         except OSError as error:
             raise DownloadFailed(self._disk_trouble(task_id, error)) from error
@@ -105,16 +105,15 @@ class Downloads:
             raise ApiUnavailable(f"The download ended after {have} of {download.total} bytes.")
 
     def _disk_trouble(self, task_id: str, error: OSError) -> str:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
         return (
-            f"Video {task_id} is finished but could not be saved in {self._folder}: {reason}. It is still on the "
-            "server: mend that, or set HAILUO_OUTPUT_DIR to another folder, and call download_video again."
+            f"Video {task_id} is finished but could not be saved in {self._folder}: {files.reason(error)}. It is still "
+            "on the server: mend that, or set HAILUO_OUTPUT_DIR to another folder, and call download_video again."
         )
 
 
 def usual_name(task_id: str) -> str:
     """The name of a video for which nobody wished another one."""
-    return f"hailuo-{task_id}.mp4"
+    return f"{files.named_after(task_id)}.mp4"
 
 
 def _facts(made: Path) -> mp4.Mp4Facts | None:

@@ -1,6 +1,8 @@
 """The only code that trusts a path: confined reads, confined writes, atomic publishing."""
 
+import errno
 import filecmp
+import hashlib
 import os
 import re
 import secrets
@@ -15,10 +17,11 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from hailuo_mcp import handles
 from hailuo_mcp.errors import DownloadFailed, RequestRejected
 
 # Names that Windows keeps for devices, with or without an extension.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])(\..*)?", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _NAME_BYTES_MAX = 200
 
@@ -110,6 +113,12 @@ def video_name(name: str) -> str:
     return f"{stem}.mp4"
 
 
+def named_after(id: str) -> str:
+    """The beginning of the names of a video's files: nothing in an id may lead to another folder."""
+    safe = re.sub(r"[^\w.-]", "_", id)
+    return f"hailuo-{safe}" if safe == id else f"hailuo-{safe}-{hashlib.sha256(id.encode()).hexdigest()[:8]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A file in the making: written at `path`, made visible under its name by `publish`."""
@@ -148,6 +157,19 @@ def _name(path: Path, target: Path) -> None:
         path.replace(target)
         return
     path.unlink()
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in words."""
+    if handles.used_up(error):
+        return handles.USED_UP
+    return "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+
+
+def unsaved(what: str, folder: Path, error: OSError) -> DownloadFailed:
+    """Something that was made could not be written into the output folder."""
+    remedy = handles.REMEDY if handles.used_up(error) else "Set HAILUO_OUTPUT_DIR to a folder that can be written."
+    return DownloadFailed(f"{what} could not be saved in {folder}: {reason(error)}. {remedy}")
 
 
 def make_folder(folder: Path) -> None:
@@ -204,6 +226,8 @@ def draft(folder: Path, name: str, *, keep_as: str | None = None) -> Iterator[Dr
     """A temporary file beside its final place; removed on failure unless `keep_as` names it for another try."""
     path = folder / f".{keep_as or secrets.token_hex(8)}.part"
     make_folder(folder)
+    if path.is_symlink():  # it would be written through
+        path.unlink()
     try:
         yield Draft(path, name)
     finally:

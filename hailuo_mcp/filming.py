@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -117,7 +117,9 @@ class Filming:
         """Carry unfinished films on until cancelled, also those of processes that died."""
         while True:
             try:
-                for record in await self._films.lease(self._owner, seconds=self._lease_seconds):
+                held = await self._films.lease(self._owner, seconds=self._lease_seconds)
+                self._forget_all_but({record.id for record in held})
+                for record in held:
                     # Not awaited: one film must not hold up the others.
                     if self._clock() >= self._care(record.id).next_turn:
                         self._take_turn(record.id)
@@ -129,6 +131,14 @@ class Filming:
         """Run in the background: a film that was confirmed here goes on without being asked after."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self.run())
+
+    def _forget_all_but(self, held: Collection[str]) -> None:
+        """What is finished is nobody's care; a pause that the API asked for is kept all the same."""
+        now = self._clock()
+        for film_id, care in [*self._cares.items()]:
+            busy = now < max(care.next_turn, care.next_submit) or (care.turn and not care.turn.done())
+            if film_id not in held and not busy:
+                del self._cares[film_id]
 
     def _take_turn(self, film_id: str) -> "asyncio.Task[None]":
         """Start a film's turn, if none is under way."""

@@ -1,5 +1,6 @@
 """Who may call over HTTP, and how much: a bearer token for each caller, a rate, and bounds on what is under way."""
 
+import asyncio
 import hashlib
 import hmac
 import time
@@ -16,6 +17,9 @@ REQUESTS_PER_MINUTE = 600  # of one caller
 UNDER_WAY_MAX = 128  # requests of one caller at a time, open streams included
 BODY_BYTES_MAX = 56_000_000  # two frames of 20 MB as data URLs: over HTTP a caller's files are out of reach
 BODIES_BYTES_MAX = 4 * BODY_BYTES_MAX  # of all requests under way together
+BODIES_BYTES_OF_ONE = 3 * BODY_BYTES_MAX  # of one caller: something is left for the others
+BODY_SECONDS = 30.0  # in which a body must be there, and as much more as a slow line needs for a large one
+BODY_BYTES_PER_SECOND = 100_000
 _BUCKETS_MAX = 10_000
 
 
@@ -34,10 +38,10 @@ class Gate:
         self._digests = {name: _digest(token) for name, token in tokens.items()}
         self._rate = _Rate(rate or REQUESTS_PER_MINUTE, clock) if rate or tokens else None
         self._under_way: Counter[str] = Counter()
-        self._bytes = 0
+        self._bytes: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, 429 or 503, or hand the request on."""
+        """Answer 401, 408, 429 or 503, or hand the request on."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         caller = self._caller(headers.get("authorization", "")) if self._digests else ""
         # Who has no token is known by address, so that guessing is slow; it takes nothing from those who have one.
@@ -50,17 +54,21 @@ class Gate:
             )
             return await _refuse(send, 401, words, {"www-authenticate": "Bearer"})
         size = _body_bytes(headers)
-        if self._under_way[client] >= UNDER_WAY_MAX or (size and self._bytes + size > BODIES_BYTES_MAX):
+        if self._under_way[client] >= UNDER_WAY_MAX or (size and not self._has_room(client, size)):
             return await _refuse(send, 503, "Too much is under way; try again shortly.", {"retry-after": "2"})
         self._under_way[client] += 1
-        self._bytes += size
+        self._bytes[client] += size
         try:
-            await self._apps[caller](scope, receive, send)
+            await _run_in_time(self._apps[caller], scope, receive, send, size)
         finally:
-            self._bytes -= size
+            self._bytes[client] -= size
             self._under_way[client] -= 1
             if not self._under_way[client]:
-                del self._under_way[client]
+                del self._under_way[client], self._bytes[client]
+
+    def _has_room(self, client: str, size: int) -> bool:
+        mine, all_of_them = self._bytes[client] + size, self._bytes.total() + size
+        return mine <= BODIES_BYTES_OF_ONE and all_of_them <= BODIES_BYTES_MAX
 
     def _caller(self, authorization: str) -> str | None:
         """Whose token it is. Every token is compared, whole, so that time tells nothing of any."""
@@ -87,6 +95,29 @@ class _Rate:
         left = min(self._most, left + max(0.0, now - at) * self._most / 60)
         self._buckets[client] = (left - 1 if left >= 1 else left, now)
         return 0 if left >= 1 else max(1, round((1 - left) * 60 / self._most))
+
+
+async def _run_in_time(app: AsgiApp, scope: Scope, receive: Receive, send: Send, size: int) -> None:
+    """Run an application; who drips a body keeps its place and its memory for a while and no longer."""
+    patience = asyncio.timeout(BODY_SECONDS + size / BODY_BYTES_PER_SECOND if size else None)
+
+    async def watched_receive() -> MutableMapping[str, Any]:
+        message = await receive()
+        if not message.get("more_body", False):
+            patience.reschedule(None)
+        return message
+
+    async def watched_send(message: MutableMapping[str, Any]) -> None:
+        patience.reschedule(None)
+        await send(message)
+
+    try:
+        async with patience:
+            await app(scope, watched_receive, watched_send)
+    except TimeoutError:
+        if not patience.expired():
+            raise
+        await _refuse(send, 408, "The request's body came too slowly.", {"connection": "close"})
 
 
 def _digest(token: str) -> bytes:

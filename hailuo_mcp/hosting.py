@@ -1,6 +1,8 @@
 """Serving over HTTP: each caller has a server of their own, behind one gate."""
 
 import asyncio
+import logging
+import math
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
+from hailuo_mcp import handles
 from hailuo_mcp.errors import NotConfigured
 from hailuo_mcp.gate import BODY_BYTES_MAX, Gate
 from hailuo_mcp.server import build_server
@@ -20,7 +23,11 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 GRACE_SECONDS = 2  # for calls in flight when the server stops
+CONNECTIONS_WAITING_MAX = 128  # until they are taken
+SAY_AGAIN_SECONDS = 60.0
+SESSION_IDLE_SECONDS = 1800.0  # without a request: many older clients leave without a word
 SESSIONS_MAX = 1000  # of one caller, in the older protocol
+_log = logging.getLogger(__name__)
 _THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104
 
@@ -64,7 +71,10 @@ def build_app(
 
     apps = {
         name: server.streamable_http_app(
-            transport_security=_reached_at(host, names), max_request_body_size=BODY_BYTES_MAX, max_sessions=SESSIONS_MAX
+            transport_security=_reached_at(host, names),
+            max_request_body_size=BODY_BYTES_MAX,
+            max_sessions=SESSIONS_MAX,
+            session_idle_timeout=SESSION_IDLE_SECONDS,
         )
         for name, server in servers.items()
     }
@@ -109,6 +119,20 @@ async def _alive(apps: "Collection[Starlette]") -> AsyncIterator[None]:
             stop.set()
 
 
+class _Refusals:
+    """The event loop's complaints; those of a server without file handles, some hundred a second, are said seldom."""
+
+    def __init__(self) -> None:
+        self._said_at = -math.inf
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not handles.used_up(context.get("exception")):
+            loop.default_exception_handler(context)
+        elif loop.time() - self._said_at > SAY_AGAIN_SECONDS:
+            self._said_at = loop.time()
+            _log.error("connections wait: %s; they are taken once there is room", handles.USED_UP)
+
+
 async def serve_http(app: "Starlette", host: str, port: int, say: Callable[[str], None] = lambda _: None) -> None:
     """Serve until stopped; a stop waits for calls in flight, but not for long.
 
@@ -123,7 +147,9 @@ async def serve_http(app: "Starlette", host: str, port: int, say: Callable[[str]
         timeout_graceful_shutdown=GRACE_SECONDS,
         proxy_headers=False,  # anybody could claim an address
         server_header=False,
+        backlog=CONNECTIONS_WAITING_MAX,
     )
+    asyncio.get_running_loop().set_exception_handler(_Refusals())
     try:
         # It takes connections from here on, so that what is said is true.
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

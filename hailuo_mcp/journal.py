@@ -433,6 +433,18 @@ class Journal:
         return self._engine
 
     @asynccontextmanager
+    async def _in_line(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(schema.LINE_SECONDS):
+                await self._writer.acquire()
+        except TimeoutError as error:
+            raise schema.held_up(self._place) from error
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading; raises JournalUnavailable."""
         try:
@@ -448,7 +460,7 @@ class Journal:
         Not `alone` lets PostgreSQL's row locks do; SQLite knows one writer at a time.
         """
         try:
-            async with self._writer, self._connected().begin() as connection:
+            async with self._in_line(), self._connected().begin() as connection:
                 if alone or connection.dialect.name == "sqlite":
                     await connection.run_sync(schema.lock)
                 yield connection

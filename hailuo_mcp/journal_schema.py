@@ -27,10 +27,12 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from hailuo_mcp import handles
 from hailuo_mcp.errors import JournalUnavailable
 
 VERSION = 3
 PATIENCE_SECONDS = 10.0  # how long one statement may wait for another process
+LINE_SECONDS = 30.0  # how long one write may wait for others of this process: together below what a host waits
 _LOCK = 0x4861696C756F  # "Hailuo": the number of the advisory lock on PostgreSQL
 
 # Written out, never as parameters: only then do the databases see that the partial indexes below apply.
@@ -303,12 +305,19 @@ _ADVICE = {
     "not a directory": _FORBIDDEN,
     "read-only": _FORBIDDEN,
     "is full": "Free some space on the disk, then try again.",
+    "disk i/o": "The disk, or a limit on it, does not take what is written: free some space, or choose another folder "
+    "with HAILUO_DATA_DIR.",
     "no space": "Free some space on the disk, then try again.",
     "password": "Check the user and the password in HAILUO_DATABASE_URL.",
     "does not exist": "Create the database and its user, or correct HAILUO_DATABASE_URL.",
     "connect": _AWAY,
     "timed out": _AWAY,
 }
+
+
+def held_up(where: str) -> JournalUnavailable:
+    """Too many writes of this process wait for one that waits itself."""
+    return JournalUnavailable(f"The journal {where} cannot be used: it is locked. {_ADVICE['locked']}")
 
 
 def trouble(where: str, error: Exception) -> JournalUnavailable:
@@ -318,5 +327,7 @@ def trouble(where: str, error: Exception) -> JournalUnavailable:
     what = " ".join(str(cause).split(">: ", 1)[-1].split()).rstrip(".") or type(cause).__name__
     if isinstance(cause, TimeoutError):
         what = "it did not answer in time (timed out)"
+    elif handles.used_up(cause):
+        return JournalUnavailable(f"The journal {where} cannot be used: {handles.USED_UP}. {handles.REMEDY}")
     advice = next((words for sign, words in _ADVICE.items() if sign in what.lower()), "Mend that, then try again.")
     return JournalUnavailable(f"The journal {where} cannot be used: {what}. {advice}")

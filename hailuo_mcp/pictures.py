@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 
 from PIL import Image, ImageCms
 
+from hailuo_mcp import handles
 from hailuo_mcp.containers import Body, Bounded, picture_of, webp_size
 from hailuo_mcp.errors import RequestRejected
 from hailuo_mcp.rules import (
@@ -99,7 +100,9 @@ def look(label: str, file: BinaryIO, size: int | None = None) -> Look:
         return _look(label, picture, size, whole)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Look(None, (f"{label} unpacks to far too many pixels",))
-    except BROKEN:
+    except BROKEN as error:
+        if isinstance(error, OSError) and handles.used_up(error):  # a part of Pillow could not be loaded
+            raise
         return _strange(label, file, size, whole)
 
 

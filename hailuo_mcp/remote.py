@@ -80,7 +80,11 @@ class Remote:
             return Found(trouble=f"it could not be reached: {str(error) or type(error).__name__}")
 
     async def _follow(self, url: str, most: int) -> Found:
-        place = httpx.URL(url)
+        try:
+            place = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            # 0177.0.0.1, or digits of another script: readers differ in what it leads to.
+            raise _Private(f"it is no valid URL: {error}") from error
         # A client for each picture: no cookie of one site reaches another.
         trust = await asyncio.to_thread(_trust)
         async with httpx.AsyncClient(verify=trust, timeout=HEAD_SECONDS, trust_env=not self._own_machine) as client:
@@ -139,8 +143,12 @@ def _written_out(host: str) -> str | None:
         return str(ipaddress.ip_address(host))
     except ValueError:
         # 2130706433, 0x7f.1 and 0177.0.0.1 are 127.0.0.1, too.
-        looks_like_one = re.fullmatch(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+)){0,3}\.?", name)
-        return socket.inet_ntoa(socket.inet_aton(name)) if looks_like_one else None
+        if not re.fullmatch(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+)){0,3}\.?", name):
+            return None
+    try:
+        return socket.inet_ntoa(socket.inet_aton(name))
+    except OSError:
+        return "0.0.0.0"  # noqa: S104 - too large for an address, and no name either
 
 
 def is_public(text: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from hailuo_mcp import camera, files, mp4
-from hailuo_mcp.errors import DownloadFailed, NotReady, RequestRejected
+from hailuo_mcp.errors import NotReady, RequestRejected
 from hailuo_mcp.film import Film
 from hailuo_mcp.film_plan import Plan
 
@@ -48,10 +48,7 @@ class Screening:
             async with self._drawing:
                 return await asyncio.to_thread(_sketch, plan, self._folder)
         except OSError as error:
-            raise DownloadFailed(
-                f"The preview could not be saved in {self._folder}: {error.strerror or error}. Set HAILUO_OUTPUT_DIR "
-                "to a folder that can be written."
-            ) from error
+            raise files.unsaved("The preview", self._folder, error) from error
 
     async def sheet(self, film: Film) -> bytes:
         """A JPEG of at most 200 kB with a row for each shot that is at home; of a long film shots spread evenly."""

@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 
 from hailuo_mcp import files, mp4
 from hailuo_mcp.collector import Collector
-from hailuo_mcp.errors import DownloadFailed, NotReady, RequestRejected
+from hailuo_mcp.errors import NotReady, RequestRejected
 from hailuo_mcp.film_journal import FilmJournal
 from hailuo_mcp.film_script import is_film
 from hailuo_mcp.journal import Video
@@ -107,10 +107,7 @@ def _save(path: Path, moment: str, folder: Path) -> Path:
             draft.path.write_bytes(data)
             return draft.publish()
     except OSError as error:
-        raise DownloadFailed(
-            f"The frame could not be saved in {folder}: {error.strerror or error}. Set HAILUO_OUTPUT_DIR to a folder "
-            "that can be written."
-        ) from error
+        raise files.unsaved("The frame", folder, error) from error
 
 
 def _extract(path: Path, moment: str) -> bytes:

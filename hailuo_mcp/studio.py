@@ -17,6 +17,7 @@ from hailuo_mcp.collector import Collector
 from hailuo_mcp.errors import ApiRefused, HailuoError, JournalUnavailable, NotFound, Unconfirmed
 from hailuo_mcp.frames import Frame, FrameName
 from hailuo_mcp.journal import Intent, Journal, State, Video
+from hailuo_mcp.owed import Owed
 from hailuo_mcp.review import Request as Request
 from hailuo_mcp.review import Review, Reviewer
 from hailuo_mcp.stills import Stills
@@ -89,11 +90,13 @@ class Studio:
         self._now = Steady(clock)
         self._sleep = sleep
         self._paying: dict[str, asyncio.Task[tuple[Video, bool]]] = {}
+        self._owed = Owed(collector.tell, sleep=sleep)
 
     async def close(self) -> None:
         """Let submits that are being paid for reach the journal, as long as a closing host allows."""
         if self._paying:
             await asyncio.wait(self._paying.values(), timeout=CLOSING_SECONDS)
+        await self._owed.close()
 
     async def generate(
         self, request: Request, place: Place | None = None, *, patience: float | None = None
@@ -168,25 +171,23 @@ class Studio:
                 task_id = await self._api.submit(prepared.submission)
             except Unconfirmed as error:
                 # A journal that fails now has the intent still: the record counts as unconfirmed after its deadline.
-                video = replace(video, state="Unconfirmed", failure=str(error))
+                unknown = replace(video, state="Unconfirmed", failure=str(error))
                 with suppress(JournalUnavailable):
-                    video = await self._journal.unconfirmed(video.id, str(error))
-                await self._collector.tell(video)
-                raise Unconfirmed(unconfirmed_words(video)) from error
+                    await self._owed.write(partial(self._journal.unconfirmed, video.id, str(error)), "a lost answer")
+                raise Unconfirmed(unconfirmed_words(unknown)) from error
             except HailuoError as error:
                 with suppress(JournalUnavailable):
-                    await self._collector.tell(await self._journal.refused(video.id, str(error)))
+                    await self._owed.write(partial(self._journal.refused, video.id, str(error)), "a refusal")
                 raise
             try:
-                video = await self._journal.submitted(video.id, task_id)
+                submitted = partial(self._journal.submitted, video.id, task_id)
+                return await self._owed.write(submitted, f"task {task_id}, which is paid for,"), True
             except JournalUnavailable as error:
                 raise JournalUnavailable(
                     f"The video was submitted and paid for, its task_id is {task_id}, but the journal could not be "
-                    f"written: {error} Keep the task_id: once the journal is mended, call check_status with it and "
-                    f'record="{video.id}".'
+                    f"written: {error} Keep the task_id. It is written down by itself once the journal works again; "
+                    f'should the server stop before, call check_status with the task_id and record="{video.id}".'
                 ) from error
-            await self._collector.tell(video)
-            return video, True
 
     async def _await_twin(self, video: Video) -> Video:
         """The task id of the same request that another process is sending; raises Unconfirmed when there is none."""

@@ -1,7 +1,9 @@
 """MP4 in and out: streams to write to, single frames, contact sheets."""
 
+import errno
 import io
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -13,6 +15,8 @@ from av.container import InputContainer, OutputContainer
 from av.video.reformatter import Colorspace, Interpolation
 from av.video.stream import VideoStream
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps, ImageStat
+
+from hailuo_mcp import handles
 
 Which = Literal["first", "last"]
 
@@ -144,7 +148,7 @@ def likeness(a: Image.Image, b: Image.Image) -> float:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The MP4 file and its video; whatever is wrong with the content becomes `Unreadable`."""
+    """The MP4 file and its video; whatever is wrong with the content becomes `Unreadable`. Raises OSError otherwise."""
     path.stat()  # a missing file is an OSError of its own, not an unreadable video
     try:
         # Never by auto-detection: a text file named .mp4 could open other files.
@@ -153,6 +157,8 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             stream.thread_type = "AUTO"
             yield container, stream
     except (av.FFmpegError, StopIteration) as error:
+        if isinstance(error, OSError) and handles.used_up(error):  # says nothing of the file
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path)) from error
         raise Unreadable(path, "cannot be read as a video; it is damaged or of another kind.") from error
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hailuo_mcp import files, mp4
-from hailuo_mcp.errors import DownloadFailed, RequestRejected
+from hailuo_mcp.errors import RequestRejected
 from hailuo_mcp.frames import Crop, FrameName, Judged
 from hailuo_mcp.journal import Video
 from hailuo_mcp.review import Request, Review, Reviewer
@@ -108,10 +108,7 @@ class Viewer:
                 facts = mp4.inspect(draft.path)
                 return draft.publish(), facts
         except OSError as error:
-            raise DownloadFailed(
-                f"The preview could not be saved in {self._output_dir}: {error.strerror or error}. Set "
-                "HAILUO_OUTPUT_DIR to a folder that can be written."
-            ) from error
+            raise files.unsaved("The preview", self._output_dir, error) from error
 
     async def view(self, clip: str, frames: int, moment: str | None = None) -> View:
         """A clip, named by its task_id or by its file in the output folder; `moment` is saved as a picture of its own.

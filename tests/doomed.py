@@ -13,7 +13,7 @@ from typing import Any
 
 import aiosqlite
 
-from hailuo_mcp import app, cli, studio
+from hailuo_mcp import app, cli, journal_schema, owed, studio
 from hailuo_mcp.app import App
 
 PRELOADED = [
@@ -59,6 +59,7 @@ def serve(
     fatal: Step | None,
     steps: str | None,
     twin_seconds: float,
+    lock_seconds: float,
 ) -> None:
     """Be `python -m hailuo_mcp` with that environment, until the step; `steps` names a file to list all steps in."""
     os.environ.clear()
@@ -70,7 +71,9 @@ def serve(
     answers.close()
     sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
     app.WATCH_AFTER_SECONDS = 0.02
+    owed.AGAIN_SECONDS = 0.2
     studio.TWIN_WAIT_SECONDS = twin_seconds
+    journal_schema.PATIENCE_SECONDS, journal_schema.LINE_SECONDS = lock_seconds, 3 * lock_seconds
     fate = Fate(fatal)
     if fatal or steps:
         threading.setprofile(fate)

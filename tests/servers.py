@@ -34,12 +34,24 @@ class Server:
 
     async def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """The result; raises EOFError when the server dies before it."""
-        number = self.send(method, **params)
-        while line := await asyncio.wait_for(self.reader.readline(), PATIENCE_SECONDS):
+        return (await self.results({self.send(method, **params)}))[0]
+
+    async def results(self, numbers: set[int]) -> list[dict[str, Any]]:
+        """The results of those calls, as they come; raises EOFError when the server dies before."""
+        found: list[dict[str, Any]] = []
+        while len(found) < len(numbers):
+            if not (line := await asyncio.wait_for(self.reader.readline(), PATIENCE_SECONDS)):
+                raise EOFError
             message = json.loads(line)
-            if message.get("id") == number:
-                return dict(message["result"])
-        raise EOFError
+            if message.get("id") in numbers:
+                found.append(dict(message["result"]))
+        return found
+
+    async def leave(self) -> None:
+        """Say goodbye as hosts do, and wait until the server has ended."""
+        self.writer.close()
+        while await asyncio.wait_for(self.reader.readline(), PATIENCE_SECONDS):
+            pass
 
     async def greet(self, **capabilities: Any) -> None:
         """What every host says first."""
@@ -52,13 +64,18 @@ class Server:
 
 @asynccontextmanager
 async def forked(
-    home: Path, fatal: Step | None = None, steps: Path | None = None, twin_seconds: float = 0.2, **settings: object
+    home: Path,
+    fatal: Step | None = None,
+    steps: Path | None = None,
+    twin_seconds: float = 0.2,
+    lock_seconds: float = 10.0,
+    **settings: object,
 ) -> AsyncIterator[Server]:
     """A server in a fork of a process that has imported everything, so that hundreds of them are cheap."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     (theirs_in, ours_out), (ours_in, theirs_out) = (context.Pipe(duplex=False) for _ in range(2))
-    arguments = (theirs_in, theirs_out, bare(home, **settings), fatal, steps and str(steps), twin_seconds)
+    arguments = (theirs_in, theirs_out, bare(home, **settings), fatal, steps and str(steps), twin_seconds, lock_seconds)
     process = context.Process(target=serve, args=arguments)
     await asyncio.to_thread(process.start)
     theirs_in.close()

@@ -1,5 +1,5 @@
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 
@@ -66,6 +66,13 @@ def test_a_pipe_does_not_hang_the_server(folder: Path) -> None:
         files.open_confined(str(folder / "pipe.jpg"), [folder])
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no devices in folders")
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/fd", "/dev/stdin"])
+def test_a_device_is_no_picture_wherever_it_lies(device: str) -> None:
+    with pytest.raises(RequestRejected, match=r"is not a file|cannot be opened|lies outside|does not exist"):
+        files.open_confined(device, [Path("/dev")])
+
+
 @pytest.mark.parametrize(
     ("given", "name"), [("clip", "clip.mp4"), ("clip.MP4", "clip.mp4"), ("日落 1.5", "日落 1.5.mp4")]
 )
@@ -76,7 +83,10 @@ def test_a_file_name_gets_its_ending(given: str, name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["../x.mp4", "a/b.mp4", "a\\b.mp4", "C:x.mp4", "/etc/x.mp4", ".hidden.mp4", ".mp4", "nul.mp4", "COM1", "x.mov",
-     "a\x00b", "x" * 300, "x .mp4", "..", "a\nb"],
+     "a\x00b", "x" * 300, "x .mp4", "..", "a\nb", "日" * 70, "caf\udce9.mp4", "a\u202e4pm.mp4",
+     "a\u200bb", "x:stream.mp4",
+     "com¹", "LPT³.mp4", "conin$", "nul .mp4", "aux.film.mp4", "~/x.mp4",
+     "%2e%2e/x.mp4", "//server/x", "x.mp4/", " . "],
 )  # fmt: skip
 def test_a_name_that_is_no_plain_name_is_refused(name: str) -> None:
     with pytest.raises(RequestRejected, match="filename"):
@@ -149,3 +159,24 @@ def test_whether_a_file_is_there_is_told_only_of_allowed_folders(tmp_path: Path)
             files.open_confined(str(tmp_path / name), [folder])
         said.append(str(refused.value).replace(name, "X"))
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("id", ["../x", "a/../../x", "..\\x", "C:x", "a:stream", "con", "日落", "a\u202eb", "x" * 128])
+def test_an_id_names_files_in_one_folder_alone(tmp_path: Path, id: str) -> None:
+    name = files.named_after(id)
+    assert PureWindowsPath(name).name == PurePosixPath(name).name == name
+    assert ":" not in name
+    assert files.named_after(f"{id}_") != name
+    with files.draft(tmp_path, f"{name}.mp4", keep_as=name) as draft:
+        draft.path.write_bytes(b"x")
+        assert draft.publish().parent == tmp_path
+
+
+def test_nothing_is_written_through_a_link_that_somebody_laid(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"mine")
+    for name in (".hailuo-1.part", "clip.mp4"):
+        (tmp_path / name).symlink_to(tmp_path / "precious")
+    with files.draft(tmp_path, "clip.mp4", keep_as="hailuo-1") as draft:
+        draft.path.write_bytes(b"new")
+        assert draft.publish().name == "clip-2.mp4"
+    assert (tmp_path / "precious").read_bytes() == b"mine"

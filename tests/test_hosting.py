@@ -18,9 +18,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import ResourceUpdatedNotification
 from world import KEY, Time, text
 
-from hailuo_mcp import hosting
+from hailuo_mcp import gate, hosting
 from hailuo_mcp.errors import NotConfigured
-from hailuo_mcp.gate import BODIES_BYTES_MAX, BODY_BYTES_MAX, UNDER_WAY_MAX, Gate
+from hailuo_mcp.gate import BODIES_BYTES_OF_ONE, BODY_BYTES_MAX, UNDER_WAY_MAX, Gate
 from hailuo_mcp.settings import load_settings
 from hailuo_mcp.simulator import Simulator
 
@@ -330,30 +330,99 @@ class Waiting:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
-async def status(gate: Gate, **headers: str) -> int:
+async def status(door: Gate, **headers: str) -> int:
     said: list[Any] = []
 
     async def send(message: Any) -> None:
         said.append(message)
 
     encoded = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    await gate({"type": "http", "headers": encoded, "client": ("127.0.0.1", 1)}, send, send)
+    await door({"type": "http", "headers": encoded, "client": ("127.0.0.1", 1)}, send, send)
     return int(said[0]["status"])
 
 
 async def test_requests_and_bodies_under_way_are_bounded_for_each_caller() -> None:
     app = Waiting()
-    gate = Gate({"anna": app, "ben": app}, {"anna": ANNA, "ben": BEN})
+    door = Gate({"anna": app, "ben": app}, {"anna": ANNA, "ben": BEN})
     anna, ben = ({"authorization": f"Bearer {token}"} for token in (ANNA, BEN))
-    running = [asyncio.create_task(status(gate, **anna)) for _ in range(UNDER_WAY_MAX)]
+    running = [asyncio.create_task(status(door, **anna)) for _ in range(UNDER_WAY_MAX)]
     await asyncio.sleep(0)
-    assert await status(gate, **anna) == 503
+    assert await status(door, **anna) == 503
     large = {"transfer_encoding": "chunked"}
-    running += [asyncio.create_task(status(gate, **ben, **large)) for _ in range(BODIES_BYTES_MAX // BODY_BYTES_MAX)]
+    running += [asyncio.create_task(status(door, **ben, **large)) for _ in range(BODIES_BYTES_OF_ONE // BODY_BYTES_MAX)]
     await asyncio.sleep(0)
-    assert await status(gate, **ben, content_length="1") == 503
-    running.append(asyncio.create_task(status(gate, **ben)))
+    assert await status(door, **ben, content_length="1") == 503
+    running.append(asyncio.create_task(status(door, **ben)))
     await asyncio.sleep(0)
     app.go.set()
     assert await asyncio.gather(*running) == [200] * len(running)
-    assert await status(gate, **anna, content_length="1") == 200
+    assert await status(door, **anna, content_length="1") == 200
+
+
+async def test_no_caller_takes_the_room_for_bodies_from_the_others() -> None:
+    app = Waiting()
+    door = Gate({"anna": app, "ben": app}, {"anna": ANNA, "ben": BEN})
+    anna, ben = ({"authorization": f"Bearer {token}", "transfer_encoding": "chunked"} for token in (ANNA, BEN))
+    running = [asyncio.create_task(status(door, **anna)) for _ in range(BODIES_BYTES_OF_ONE // BODY_BYTES_MAX)]
+    await asyncio.sleep(0)
+    assert await status(door, **anna) == 503
+    running.append(asyncio.create_task(status(door, **ben)))
+    await asyncio.sleep(0)
+    assert await status(door, **ben) == 503, "all of them together are bounded, too"
+    app.go.set()
+    assert await asyncio.gather(*running) == [200] * len(running)
+
+
+async def raw(url: str, sent: bytes) -> bytes:
+    """What is answered to those bytes until the server closes the connection."""
+    place = httpx.URL(url)
+    reader, writer = await asyncio.open_connection(place.host, place.port)
+    writer.write(sent)
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    return answer
+
+
+def post(url: str, *headers: str, body: bytes = b"") -> bytes:
+    lines = [
+        "POST /mcp HTTP/1.1",
+        f"Host: {httpx.URL(url).netloc.decode()}",
+        "Content-Type: application/json",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def test_a_body_that_is_too_large_or_too_slow_is_refused_while_others_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "BODY_SECONDS", 0.5)
+    monkeypatch.setattr(gate, "BODY_BYTES_PER_SECOND", 10**9)
+    token = f"Authorization: Bearer {ANNA}"
+    async with hosted(tmp_path) as h:
+        slow = [
+            asyncio.create_task(raw(h.url, post(h.url, token, framing, body=begun)))
+            for framing, begun in [
+                ("Content-Length: 9000", b"{"),
+                ("Content-Length: 9000", b""),
+                ("Transfer-Encoding: chunked", b"1\r\n{\r\n"),
+            ]
+        ]
+        # Headers that never end are no request yet.
+        place = httpx.URL(h.url)
+        half = [await asyncio.open_connection(place.host, place.port) for _ in range(50)]
+        for _, writer in half:
+            writer.write(b"POST /mcp HTTP/1.1\r\nHost: ")
+        async with h.client(ANNA) as anna:
+            assert await h.do(anna, "list_videos") is not None
+        for answer in await asyncio.gather(*slow):
+            assert answer.startswith(b"HTTP/1.1 408 "), answer
+            assert b"came too slowly" in answer
+        large = await raw(h.url, post(h.url, token, f"Content-Length: {BODY_BYTES_MAX + 1}", "Connection: close"))
+        assert large.startswith(b"HTTP/1.1 413 ")
+        stranger = await raw(h.url, post(h.url, f"Content-Length: {BODY_BYTES_MAX}", "Connection: close"))
+        assert stranger.startswith(b"HTTP/1.1 401 "), "nobody waits for a stranger's body"
+        for _, writer in half:
+            writer.close()
+        async with h.client(ANNA) as anna:
+            await h.do(anna, "list_videos")

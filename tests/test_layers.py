@@ -7,13 +7,13 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hailuo_mcp"
 LEVELS = [
-    {"rules", "errors", "clocks", "redaction", "plain"},
+    {"rules", "errors", "clocks", "redaction", "plain", "handles"},
     {"camera", "answers", "exits", "console", "containers", "boards", "remote", "film_script", "waiting", "gate"},
     {"motion", "journal_schema", "arguments", "pictures"},
     {"mending"},
     {"settings", "files", "frames", "api", "journal", "journal_health", "mp4", "video"},
     {"damage", "animatic"},
-    {"downloads", "hosts", "machine", "reports", "joining", "film_journal", "miniatures"},
+    {"downloads", "hosts", "machine", "reports", "joining", "film_journal", "miniatures", "owed"},
     {"collector", "host_files", "film"},
     {"stills", "cutting"},
     {"review"},

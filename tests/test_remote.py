@@ -94,6 +94,13 @@ async def test_redirects_are_followed_a_few_times() -> None:
         ("http://2130706433.example/", False),
         ("file:///etc/passwd", False),
         ("gopher://127.0.0.1/", False),
+        ("ftp://127.0.0.1/a.jpg", False),
+        ("data:image/png;base64,AA", False),
+        ("javascript:alert(1)", False),
+        ("//169.254.169.254/latest", True),
+        ("http://public@169.254.169.254/", True),
+        ("http://0xa9fea9fe/", True),
+        ("http://0177.0.0.1/", False),
         ("http://", False),
     ],
 )
@@ -127,6 +134,25 @@ async def test_no_redirect_leads_to_where_it_should_not(to: str, private: bool) 
         "017700000001",
         "127.1",
         "3232235777:80",
+        "0x7f.0x0.0x0.0x1",
+        "0",
+        "0.0.0.0",
+        "127.0.0.1.",
+        "127。0。0。1",
+        "127.0.0.1．",
+        "public.example@127.0.0.1",
+        "8.8.8.8:80@10.0.0.1",
+        "public.example\\@127.0.0.1",
+        "[0:0:0:0:0:ffff:127.0.0.1]",
+        "[::ffff:0:127.0.0.1]",
+        "[64:ff9b:1::7f00:1]",
+        "[2002:7f00:1::]",
+        "[2001:0:4136:e378:8000:63bf:f5ff:fffe]",
+        "[fd00:ec2::254]",
+        "[fe80::1%25eth0]",
+        "[::1%25lo]",
+        "4294967297",
+        "0x100000001",
         "100.100.100.200",
         "168.63.129.16",
     ],
@@ -135,6 +161,37 @@ async def test_this_machine_and_its_network_are_out_of_reach_however_they_are_wr
     found = await Remote(resolve=names("93.184.215.14")).head(f"http://{host}/a.jpg")  # type: ignore[arg-type]
     assert found.private
     assert "is an address of this machine or its network" in found.trouble
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://0177.0.0.1/",
+        "http://00000177.0.0.1/",
+        "http://256.256.256.256/",
+        "http://①②⑦.⓪.⓪.①/",
+        "http://１２７.0.0.1/",
+        "http://ⓛⓞⓒⓐⓛⓗⓞⓢⓣ/",
+        "http://127.0.0.1:80\\.public.example/",
+        "http://127.0.0.1\t/",
+        "ht\ntp://127.0.0.1/",
+        f"http://public.example/{'a' * 100_000}",
+    ],
+)
+async def test_what_two_readers_would_understand_differently_is_no_url(url: str) -> None:
+    found = await Remote(resolve=names("127.0.0.1")).head(url)  # type: ignore[arg-type]
+    assert (found.data, found.private) == (None, True)
+    assert "it is no valid URL" in found.trouble
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file:///etc/passwd", "ftp://127.0.0.1/a.jpg", "gopher://127.0.0.1:70/_x", "data:image/png;base64,AA",
+     "jar:http://x!/", "http:127.0.0.1/a", "http:///127.0.0.1/", "//127.0.0.1/"],
+)  # fmt: skip
+async def test_other_schemes_lead_nowhere(url: str) -> None:
+    found = await Remote(resolve=names("127.0.0.1")).head(url)  # type: ignore[arg-type]
+    assert (found.data, found.trouble) == (None, "it leads to what is no http(s) URL")
 
 
 async def test_every_address_of_a_host_must_be_public() -> None:
@@ -259,7 +316,7 @@ async def test_a_url_that_cannot_be_checked_is_a_warning(tmp_path: Path) -> None
 
 async def test_a_url_that_the_api_cannot_reach_is_not_paid_for(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
-        for host in ("192.168.1.5", "nas.local", "[fd00::1]", "0xa9fea9fe"):
+        for host in ("192.168.1.5", "nas.local", "[fd00::1]", "0xa9fea9fe", "0177.0.0.1", "１２７.0.0.1", "4294967297"):
             arguments = {"prompt": "x", "first_frame_image": f"http://{host}/a.jpg"}
             for tool in ("generate_video", "preview_video"):
                 said = await w.fail(tool, **arguments)

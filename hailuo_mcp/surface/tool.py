@@ -12,6 +12,7 @@ from mcp_types import ToolAnnotations
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from hailuo_mcp import handles
 from hailuo_mcp.errors import HailuoError
 from hailuo_mcp.rules import one_of
 from hailuo_mcp.surface.contract import refusal
@@ -44,6 +45,8 @@ class HailuoTool(Tool):
                 return refusal(explain(error.__cause__, self))
             if isinstance(error.__cause__, HailuoError):
                 return refusal(_with_task(str(error.__cause__), arguments.get("task_id")))
+            if isinstance(error.__cause__, OSError | ImportError) and handles.used_up(error.__cause__):
+                return refusal(f"{self.name} could not be carried out: {handles.USED_UP}. {handles.REMEDY}")
             raise
 
 
