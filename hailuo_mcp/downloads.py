@@ -147,22 +147,24 @@ def _size(path: Path) -> int:
 
 async def _write(file: BinaryIO, pieces: AsyncIterator[bytes]) -> int:
     """Write pieces in large blocks, off the event loop and while the next ones arrive; returns the bytes written."""
-    written, size = 0, 0
+    start, size = file.tell(), 0
     block: list[bytes] = []
-    writing: asyncio.Task[int] | None = None
+    writing: asyncio.Task[None] | None = None
     try:
         async for piece in pieces:
             block.append(piece)
             size += len(piece)
             if size >= _WRITE_BYTES:
-                written += await writing if writing else 0
+                if writing:
+                    await writing
                 if file.tell() > VIDEO_BYTES_MAX:
                     writing, block = None, []
                     raise mp4.NotAVideo(f"The file is too large for a video: it goes on after {VIDEO_BYTES_MAX} bytes.")
-                writing = asyncio.create_task(asyncio.to_thread(file.write, b"".join(block)))
+                writing = asyncio.create_task(asyncio.to_thread(file.writelines, block))
                 block, size = [], 0
     finally:
         # Also when the connection breaks: the next try goes on from here, so nothing may be left out in between.
-        written += await writing if writing else 0
-        written += file.write(b"".join(block))
-    return written
+        if writing:
+            await writing
+        file.writelines(block)
+    return file.tell() - start
