@@ -75,6 +75,7 @@ class Reading:
 # 【】 and ［］ are what Chinese keyboards type; they count as brackets only around commands. None reaches over another
 # bracket, of whatever kind: a command within 【】 counts, too.
 _INSIDE = r"([^\[\]【】［］]*)"
+_TOLD_MAX = 10  # slips, or warnings, of one prompt
 _BRACKETS = re.compile(rf"\[{_INSIDE}\]|【{_INSIDE}】|［{_INSIDE}］")
 _SEPARATORS = re.compile(r"[,，、;；+/|]|(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])")
 _ADORNED_CHARACTERS_MAX = 24  # a command with a word or two around it; what is longer is a text of its own
@@ -158,4 +159,11 @@ def read(prompt: str) -> Reading:
                 f"{match.group()} combines {len(commands)} commands; more than {COMMANDS_PER_BRACKET} may cost quality"
             )
     sent.append(prompt[end:])
-    return Reading("".join(sent), tuple(moves), tuple(problems), tuple(warnings))
+    return Reading("".join(sent), tuple(moves), _few(problems), _few(warnings))
+
+
+def _few(lines: list[str]) -> tuple[str, ...]:
+    """Each line once, and no more of them than anybody reads."""
+    once = [*dict.fromkeys(lines)]
+    more = len(once) - _TOLD_MAX
+    return (*once[:_TOLD_MAX], f"prompt: {more} more brackets are like these") if more > 0 else tuple(once)

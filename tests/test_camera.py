@@ -70,6 +70,12 @@ def test_more_than_three_commands_in_one_bracket_warn() -> None:
     assert "4 commands" in warning
 
 
+def test_many_slips_are_told_once_each_and_not_without_end() -> None:
+    assert len(camera.read("[Push inn] " * 100).problems) == 1
+    problems = camera.read(" ".join(f"[Push in{a}{b}]" for a in "abcde" for b in "vwxyz")).problems
+    assert problems[-1] == "prompt: 15 more brackets are like these"
+
+
 def test_moves_stand_in_order_and_where_they_act() -> None:
     reading = camera.read("[Push in] a flower, then [Pull out, Shake] the field")
     assert [[command.text for command in move.commands] for move in reading.moves] == [["推进"], ["拉远", "晃动"]]
