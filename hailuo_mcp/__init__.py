@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hailuo_mcp.app import open_studio
     from hailuo_mcp.errors import HailuoError
-    from hailuo_mcp.journal import Video
+    from hailuo_mcp.records import Video
     from hailuo_mcp.review import Request
     from hailuo_mcp.settings import Settings, load_settings
     from hailuo_mcp.studio import Studio, Submitted

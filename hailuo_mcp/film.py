@@ -6,7 +6,7 @@ from typing import Literal
 
 from hailuo_mcp.film_journal import FilmRecord
 from hailuo_mcp.film_script import Script, Shot
-from hailuo_mcp.journal import Video
+from hailuo_mcp.records import Video
 from hailuo_mcp.rules import Status
 
 ShotStatus = Literal["Waiting", "Submitting", "Processing", "Success", "Failed", "Unconfirmed", "Refused"]

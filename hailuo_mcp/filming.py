@@ -23,7 +23,8 @@ from hailuo_mcp.errors import (
 from hailuo_mcp.film import Film, ShotState, assemble
 from hailuo_mcp.film_journal import FilmJournal, FilmRecord
 from hailuo_mcp.film_script import Script
-from hailuo_mcp.journal import Journal, Video
+from hailuo_mcp.journal import Journal
+from hailuo_mcp.records import Video
 from hailuo_mcp.stills import last_frame
 from hailuo_mcp.studio import Place, Request, Submitted
 from hailuo_mcp.waiting import Sleep, done_within

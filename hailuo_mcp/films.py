@@ -13,7 +13,8 @@ from hailuo_mcp.film_journal import FilmJournal, FilmRecord
 from hailuo_mcp.film_plan import Plan, Planner
 from hailuo_mcp.film_script import SHOTS_MAX, Script, Shot, lay_out
 from hailuo_mcp.filming import Filming
-from hailuo_mcp.journal import Journal, Video
+from hailuo_mcp.journal import Journal
+from hailuo_mcp.records import Video
 from hailuo_mcp.screening import Screening, Sketch
 from hailuo_mcp.waiting import Sleep
 

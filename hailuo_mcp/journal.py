@@ -5,10 +5,10 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -17,9 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from hailuo_mcp import journal_schema as schema
 from hailuo_mcp.errors import BudgetReached, JournalUnavailable, NotFound, RequestRejected
 from hailuo_mcp.journal_schema import videos
-
-State = Literal["Submitting", "Unconfirmed", "Processing", "Success", "Failed", "Refused"]
-Observed = Literal["Processing", "Success", "Failed"]
+from hailuo_mcp.records import INTENT, Home, Intent, Observed, State, Video, video_of
 
 DAY_SECONDS = 86_400.0
 # No lease and no submit lasts so long: one that ends later was written before the clock was set back.
@@ -28,69 +26,6 @@ HOUR_SECONDS = 3600.0
 _RANK: dict[str, int] = {"Processing": 0, "Failed": 1, "Success": 2}
 _NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None}
 _CUT_SHORT = "the server stopped while it was sending the request"
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """What is asked. `key` is a digest of everything that makes two requests the same; frames are named by hash."""
-
-    key: str
-    prompt: str
-    duration: int  # seconds
-    resolution: str
-    prompt_optimizer: bool
-    aigc_watermark: bool
-    first_frame: str | None = None  # a label for people
-    last_frame: str | None = None
-    first_frame_sha256: str | None = None
-    last_frame_sha256: str | None = None
-    take: int = 1
-    film_id: str | None = None
-    shot: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """A file that came home, as it was found there."""
-
-    path: str
-    bytes: int
-    seconds: float | None = None
-    frames_per_second: float | None = None
-    codec: str | None = None
-    has_audio: bool | None = None
-    video_width: int | None = None
-    video_height: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Video:
-    """One record. Times are epoch seconds; `id` is ours and cannot be guessed; `intent` is None for a task that was
-    submitted elsewhere."""
-
-    id: str
-    state: State
-    created_at: float
-    updated_at: float
-    task_id: str | None
-    upstream_status: str | None
-    file_id: str | None
-    video_width: int | None
-    video_height: int | None
-    filename: str | None
-    expires_at: float | None  # of the download link, which itself is not kept: it opens the video to anyone
-    path: str | None  # where the file lies, once it is home
-    bytes: int | None
-    seconds: float | None  # how long the file at `path` plays; like the next three, as it was read there
-    frames_per_second: float | None
-    codec: str | None
-    has_audio: bool | None
-    failure: str | None  # why it failed, or what is not known
-    intent: Intent | None
-
-
-_INTENT = tuple(field.name for field in fields(Intent))
-_RECORD = tuple(field.name for field in fields(Video) if field.name != "intent")
 
 
 class Journal:
@@ -240,7 +175,7 @@ class Journal:
             reason = f"task {task_id} already belongs to record {other.id}"
             return await self._change(connection, row, state="Unconfirmed", failure=reason)
         await connection.execute(videos.delete().where(videos.c.number == other.number))
-        kept = ("number", "id", "host", "created_at", "updated_at", "submit_deadline", *_INTENT)
+        kept = ("number", "id", "host", "created_at", "updated_at", "submit_deadline", *INTENT)
         facts = {name: value for name, value in other._mapping.items() if name not in kept}
         return await self._change(connection, row, submit_deadline=None, **facts)
 
@@ -477,6 +412,4 @@ def _number(row: Row[Any]) -> int:
 
 
 def _video(row: Row[Any]) -> Video:
-    values = row._mapping
-    intent = None if values["key"] is None else Intent(**{name: values[name] for name in _INTENT})
-    return Video(**{name: values[name] for name in _RECORD}, intent=intent)
+    return video_of(row._asdict())

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from hailuo_mcp.errors import JournalUnavailable, NotFound
-from hailuo_mcp.journal import Video
+from hailuo_mcp.records import Video
 from hailuo_mcp.waiting import Sleep
 
 AGAIN_SECONDS = 5.0

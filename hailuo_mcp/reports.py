@@ -6,7 +6,7 @@ from typing import Any
 
 from hailuo_mcp.console import Console, fit
 from hailuo_mcp.exits import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
-from hailuo_mcp.journal import Video
+from hailuo_mcp.records import Video
 from hailuo_mcp.rules import TYPICAL_MINUTES
 
 

@@ -10,7 +10,7 @@ from hailuo_mcp.collector import Collector
 from hailuo_mcp.errors import NotReady, RequestRejected
 from hailuo_mcp.film_journal import FilmJournal
 from hailuo_mcp.film_script import is_film
-from hailuo_mcp.journal import Video
+from hailuo_mcp.records import Video
 from hailuo_mcp.waiting import Sleep, done_within
 
 PATIENCE_SECONDS = 40.0  # for a download, below the 60 s after which many hosts give up on a call

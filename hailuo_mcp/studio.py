@@ -16,8 +16,9 @@ from hailuo_mcp.clocks import Steady
 from hailuo_mcp.collector import Collector
 from hailuo_mcp.errors import ApiRefused, HailuoError, JournalUnavailable, NotFound, Unconfirmed
 from hailuo_mcp.frames import Frame, FrameName
-from hailuo_mcp.journal import Intent, Journal, State, Video
+from hailuo_mcp.journal import Journal
 from hailuo_mcp.owed import Owed
+from hailuo_mcp.records import Intent, State, Video
 from hailuo_mcp.review import Request as Request
 from hailuo_mcp.review import Review, Reviewer
 from hailuo_mcp.stills import Stills

@@ -16,7 +16,7 @@ from hailuo_mcp.app import open_studio
 from hailuo_mcp.console import Console, Progress
 from hailuo_mcp.errors import ApiUnavailable, DownloadFailed
 from hailuo_mcp.exits import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
-from hailuo_mcp.journal import Video
+from hailuo_mcp.records import Video
 from hailuo_mcp.reports import end, facts, show, standing, waiting
 from hailuo_mcp.rules import TYPICAL_MINUTES
 from hailuo_mcp.settings import Settings

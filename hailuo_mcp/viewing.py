@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hailuo_mcp import files, mp4
 from hailuo_mcp.errors import RequestRejected
 from hailuo_mcp.frames import Crop, FrameName, Judged
-from hailuo_mcp.journal import Video
+from hailuo_mcp.records import Video
 from hailuo_mcp.review import Request, Review, Reviewer
 from hailuo_mcp.stills import Stills, check_moment
 

@@ -22,7 +22,8 @@ from sqlalchemy import event
 from hailuo_mcp import journal_schema
 from hailuo_mcp.errors import BudgetReached, JournalUnavailable, NotFound, RequestRejected
 from hailuo_mcp.film_journal import FilmJournal
-from hailuo_mcp.journal import Home, Intent, Journal, State, Video
+from hailuo_mcp.journal import Journal
+from hailuo_mcp.records import Home, Intent, State, Video
 
 HOST = "https://api.example"
 HOUR = 3600.0
@@ -522,7 +523,8 @@ async def test_on_postgresql_a_record_that_another_is_claiming_is_not_waited_for
 
 WORKER = """
 import asyncio, os, sys
-from hailuo_mcp.journal import Intent, Journal
+from hailuo_mcp.journal import Journal
+from hailuo_mcp.records import Intent
 
 async def main(url, name):
     async with Journal(url, host="https://api.example") as journal:
@@ -544,7 +546,8 @@ asyncio.run(main(*sys.argv[1:]))
 WRITER = """
 import asyncio, sys
 from itertools import count
-from hailuo_mcp.journal import Intent, Journal
+from hailuo_mcp.journal import Journal
+from hailuo_mcp.records import Intent
 
 async def main(url, name):
     async with Journal(url, host="https://api.example") as journal:
@@ -797,7 +800,8 @@ async def test_a_closed_journal_says_so(journal: Journal) -> None:
 FULL_DISK = """
 import asyncio, resource, sys
 from hailuo_mcp.errors import JournalUnavailable
-from hailuo_mcp.journal import Intent, Journal
+from hailuo_mcp.journal import Journal
+from hailuo_mcp.records import Intent
 
 async def main(url):
     async with Journal(url, host="https://api.example") as journal:

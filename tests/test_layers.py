@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hailuo_mcp"
 LEVELS = [
-    {"rules", "errors", "clocks", "redaction", "plain", "handles"},
+    {"rules", "errors", "clocks", "redaction", "plain", "records", "handles"},
     {"camera", "answers", "exits", "console", "containers", "boards", "remote", "film_script", "waiting", "gate"},
     {"motion", "journal_schema", "arguments", "pictures"},
     {"mending"},

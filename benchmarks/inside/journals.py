@@ -4,7 +4,8 @@ import asyncio
 import sqlite3
 import sys
 
-from hailuo_mcp.journal import Home, Intent, Journal
+from hailuo_mcp.journal import Journal
+from hailuo_mcp.records import Home, Intent
 
 # One real record is multiplied, so that every column is as the journal itself writes it.
 _MULTIPLY = """

@@ -22,7 +22,7 @@ from hailuo_mcp.surface.tool import HailuoTool
 
 if TYPE_CHECKING:
     from hailuo_mcp.frames import FrameName
-    from hailuo_mcp.journal import Intent
+    from hailuo_mcp.records import Intent
 
 PLAYER = "ui://hailuo/player.html"
 SHOWN_BY = ("generate_video", "check_status", "preview_video", "create_film")

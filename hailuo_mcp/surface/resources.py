@@ -17,7 +17,7 @@ from hailuo_mcp.surface.rows import iso, row
 from hailuo_mcp.surface.updates import FILMS, VIDEOS
 
 if TYPE_CHECKING:
-    from hailuo_mcp.journal import Video
+    from hailuo_mcp.records import Video
 
 RECENT = 20
 JSON = "application/json"

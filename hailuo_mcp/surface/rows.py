@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hailuo_mcp.journal import Video
+    from hailuo_mcp.records import Video
 
 
 def row(video: "Video") -> dict[str, Any]:

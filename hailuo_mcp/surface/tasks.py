@@ -19,7 +19,7 @@ from hailuo_mcp.surface.rows import iso
 from hailuo_mcp.surface.tools import status_words
 
 if TYPE_CHECKING:
-    from hailuo_mcp.journal import Video
+    from hailuo_mcp.records import Video
 
 TASKS = "io.modelcontextprotocol/tasks"
 GOES_ON = "It is paid for, so it cannot be cancelled: it goes on being watched, and is there to be saved when it ends."

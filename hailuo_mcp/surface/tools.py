@@ -45,7 +45,7 @@ from hailuo_mcp.surface.tool import HailuoTool
 
 if TYPE_CHECKING:
     from hailuo_mcp.film import Film
-    from hailuo_mcp.journal import Video
+    from hailuo_mcp.records import Video
 
 SUBMIT_WAIT_SECONDS = 45.0  # a slow line may need longer; the sending goes on
 FILMS_TOLD = 10  # when all that is under way is asked for

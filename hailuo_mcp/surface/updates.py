@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mcp.server.connection import Connection
 
     from hailuo_mcp.film import Film
-    from hailuo_mcp.journal import Video
+    from hailuo_mcp.records import Video
 
 VIDEOS = "hailuo://videos"
 FILMS = "hailuo://films"
