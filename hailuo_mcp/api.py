@@ -5,12 +5,11 @@ of the same API family.
 """
 
 import asyncio
-import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpcore
@@ -20,7 +19,8 @@ import stamina
 from hailuo_mcp import handles
 from hailuo_mcp.answers import Answer, expiry, failure, id_of, pixels, text
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, NotConfigured, NotFound, Unconfirmed
-from hailuo_mcp.rules import MODEL, Status
+from hailuo_mcp.rules import Status
+from hailuo_mcp.submission import RequestBody, Submission
 
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 30.0  # a download that brings nothing for so long is broken off; it can be resumed
@@ -35,41 +35,6 @@ _SUBMIT, _QUERY, _RETRIEVE = "/v1/video_generation", "/v1/query/video_generation
 httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 1 << 18
 # Nothing of the request has reached the API when one of these is raised.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
-
-
-class Picture(Protocol):
-    """A frame that is sent in pieces: `head`, then `encoded_bytes` bytes of base64 text."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def head(self) -> str: ...
-    @property
-    def encoded_bytes(self) -> int: ...
-    def encoded(self) -> AsyncIterator[bytes]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What `POST /v1/video_generation` is told."""
-
-    prompt: str
-    duration: int  # seconds
-    resolution: str
-    prompt_optimizer: bool
-    aigc_watermark: bool
-    frames: Sequence[Picture] = ()
-
-    def payload(self) -> dict[str, Any]:
-        """Every field but the frames."""
-        return {
-            "model": MODEL,
-            "prompt": self.prompt,
-            "duration": self.duration,
-            "resolution": self.resolution,
-            "prompt_optimizer": self.prompt_optimizer,
-            "aigc_watermark": self.aigc_watermark,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +67,6 @@ class Download:
     start: int
     total: int | None  # bytes of the whole file
     pieces: AsyncIterator[bytes]
-
-
-class RequestBody:
-    """A submission as JSON, encoded while it is sent, so that a large picture is never held in memory as a whole.
-
-    The frames follow the other fields, so that no prompt can forge their place.
-    """
-
-    def __init__(self, submission: Submission) -> None:
-        self._json = json.dumps(submission.payload(), ensure_ascii=False).encode()[:-1]
-        self._frames = [
-            (f', "{frame.name}": {json.dumps(frame.head)[:-1]}'.encode(), frame) for frame in submission.frames
-        ]
-        self.length = len(self._json) + 1 + sum(len(head) + frame.encoded_bytes + 1 for head, frame in self._frames)
-        self.whole = False  # until then nothing can be paid: what was sent is not JSON yet
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._json
-        for head, frame in self._frames:
-            yield head
-            async for piece in frame.encoded():
-                yield piece
-            yield b'"'
-        self.whole = True
-        yield b"}"
 
 
 class HailuoApi:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import BinaryIO
 
 from hailuo_mcp import camera, mending
-from hailuo_mcp.api import Submission
 from hailuo_mcp.errors import HailuoError, RequestRejected
 from hailuo_mcp.frames import (
     Crop,
@@ -27,6 +26,7 @@ from hailuo_mcp.frames import (
 from hailuo_mcp.remote import Remote
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, request_problems
 from hailuo_mcp.stills import Stills, is_reference
+from hailuo_mcp.submission import Submission
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hailuo_mcp import files
-from hailuo_mcp.api import HailuoApi, Submission, VideoLink
+from hailuo_mcp.api import HailuoApi, VideoLink
 from hailuo_mcp.clocks import Steady
 from hailuo_mcp.collector import Collector
 from hailuo_mcp.errors import ApiRefused, HailuoError, JournalUnavailable, NotFound, Unconfirmed
@@ -22,6 +22,7 @@ from hailuo_mcp.records import Intent, State, Video
 from hailuo_mcp.review import Request as Request
 from hailuo_mcp.review import Review, Reviewer
 from hailuo_mcp.stills import Stills
+from hailuo_mcp.submission import Submission
 from hailuo_mcp.viewing import Preview, View, Viewer
 from hailuo_mcp.waiting import Sleep, done_within
 

@@ -8,7 +8,19 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "hailuo_mcp"
 LEVELS = [
     {"rules", "errors", "clocks", "redaction", "plain", "records", "handles"},
-    {"camera", "answers", "exits", "console", "containers", "boards", "remote", "film_script", "waiting", "gate"},
+    {
+        "camera",
+        "answers",
+        "exits",
+        "console",
+        "containers",
+        "boards",
+        "remote",
+        "film_script",
+        "waiting",
+        "gate",
+        "submission",
+    },
     {"motion", "journal_schema", "arguments", "pictures"},
     {"mending"},
     {"settings", "files", "frames", "api", "journal", "journal_health", "mp4", "video"},

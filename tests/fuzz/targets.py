@@ -22,12 +22,13 @@ from seeds import ODD, picture, usual
 from world import KEY, text, world
 
 from hailuo_mcp import camera, mp4, pictures
-from hailuo_mcp.api import HailuoApi, RequestBody, Submission
+from hailuo_mcp.api import HailuoApi
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, RequestRejected
 from hailuo_mcp.frames import Judged, crop_of, judge_file, judge_source, judge_url
 from hailuo_mcp.rules import request_problems
 from hailuo_mcp.simulator.contract import SENSITIVE, read_order
 from hailuo_mcp.simulator.stills import read_frame
+from hailuo_mcp.submission import RequestBody, Submission
 from hailuo_mcp.surface.rows import iso
 
 _PLAY_SECONDS = 60  # of one input, where something waits: far more than any needs
