@@ -128,7 +128,7 @@ def project() -> str:
     needs = [need for need in importlib.metadata.requires(NAME) or () if not re.search(r";.*\bextra\b", need)]
     listed = "".join(f"  {json.dumps(need)},\n" for need in sorted(needs))
     return (
-        f'[build-system]\nrequires = {json.dumps(["hatchling>=1.27"])}\nbuild-backend = "hatchling.build"\n\n'
+        f'[build-system]\nrequires = {json.dumps(["hatchling>=1.27,<2"])}\nbuild-backend = "hatchling.build"\n\n'
         f'[project]\nname = "{NAME}"\nversion = "{about["Version"]}"\n'
         f"requires-python = {json.dumps(about['Requires-Python'])}\ndependencies = [\n{listed}]\n\n"
         '[tool.hatch.build.targets.wheel]\npackages = ["hailuo_mcp"]\n'

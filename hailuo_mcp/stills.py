@@ -14,6 +14,7 @@ from hailuo_mcp.records import Video
 from hailuo_mcp.waiting import Sleep, done_within
 
 PATIENCE_SECONDS = 40.0  # for a download, below the 60 s after which many hosts give up on a call
+_STEP_SECONDS = 5.0  # a clock that jumps ahead, as after a sleep of the machine, ends one step and not the wait
 _REFERENCE = re.compile(r"hailuo://videos/([^/\s]+)/(?:(first|last)-frame|frame/([^/\s]+))")
 _SECONDS = re.compile(r"\d{1,6}(\.\d{1,9})?")
 
@@ -63,8 +64,9 @@ class Stills:
     async def _home(self, task_id: str) -> Video:
         """The video with its file at hand; raises NotReady when it is not finished or takes long to download."""
         home = asyncio.create_task(self._collector.bring_home(task_id))
-        if await done_within(home, PATIENCE_SECONDS, self._sleep):
-            return home.result()
+        for _ in range(round(PATIENCE_SECONDS / _STEP_SECONDS)):
+            if await done_within(home, _STEP_SECONDS, self._sleep):
+                return home.result()
         home.cancel()  # only this caller's wait; the download itself is shared
         raise NotReady(f"Video {task_id} is still being downloaded; that goes on by itself. Ask again in a minute.")
 
