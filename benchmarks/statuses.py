@@ -122,6 +122,10 @@ def _at_once(stage: Stage, contenders: Mapping[str, Contender]) -> Section:
     for name, samples in found.items():
         numbers = [f"{samples.median(quantity):.0f}" for quantity in ("p50", "p99", "late")]
         section.lines.append((name, *numbers, f"{samples.ratio('p99', found[DIRECT]):.1f}"))
+    section.notes.append(
+        "Most of ours is httpx, as the direct calls show: for each request its pool goes through all connections and "
+        f"all that wait. requests, which {MINIMAX} asks through in a thread for each call, has no such pool."
+    )
     section.ahead(f"status, {AT_ONCE} at once, p99", found, "p99", "ms", beside=(NODE,))
     section.ahead(f"status, {AT_ONCE} at once, an API of 50 ms", found, "late", "ms", beside=(NODE,))
     return section
