@@ -35,7 +35,8 @@ class Bounded:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.bytes_left = _SMALL_FILE_BYTES + 4 * file.seek(0, io.SEEK_END)
+        self.size = file.seek(0, io.SEEK_END)
+        self.bytes_left = _SMALL_FILE_BYTES + 4 * self.size
         file.seek(0)
 
     def read(self, size: int = -1) -> bytes:

@@ -19,7 +19,7 @@ BODY_BYTES_MAX = 56_000_000  # two frames of 20 MB as data URLs: over HTTP a cal
 BODIES_BYTES_MAX = 4 * BODY_BYTES_MAX  # of all requests under way together
 BODIES_BYTES_OF_ONE = 3 * BODY_BYTES_MAX  # of one caller: something is left for the others
 BODY_SECONDS = 30.0  # in which a body must be there, and as much more as a slow line needs for a large one
-BODY_BYTES_PER_SECOND = 100_000
+BODY_BYTES_PER_SECOND = 20_000
 _BUCKETS_MAX = 10_000
 
 
@@ -58,8 +58,14 @@ class Gate:
             return await _refuse(send, 503, "Too much is under way; try again shortly.", {"retry-after": "2"})
         self._under_way[client] += 1
         self._bytes[client] += size
+
+        def arrived(received: int) -> None:
+            nonlocal size
+            self._bytes[client] += received - size
+            size = received
+
         try:
-            await _run_in_time(self._apps[caller], scope, receive, send, size)
+            await _run_in_time(self._apps[caller], scope, receive, send, size, arrived)
         finally:
             self._bytes[client] -= size
             self._under_way[client] -= 1
@@ -68,7 +74,8 @@ class Gate:
 
     def _has_room(self, client: str, size: int) -> bool:
         mine, all_of_them = self._bytes[client] + size, self._bytes.total() + size
-        return mine <= BODIES_BYTES_OF_ONE and all_of_them <= BODIES_BYTES_MAX
+        most = BODIES_BYTES_OF_ONE if len(self._apps) > 1 else BODIES_BYTES_MAX
+        return mine <= most and all_of_them <= BODIES_BYTES_MAX
 
     def _caller(self, authorization: str) -> str | None:
         """Whose token it is. Every token is compared, whole, so that time tells nothing of any."""
@@ -97,14 +104,24 @@ class _Rate:
         return 0 if left >= 1 else max(1, round((1 - left) * 60 / self._most))
 
 
-async def _run_in_time(app: AsgiApp, scope: Scope, receive: Receive, send: Send, size: int) -> None:
-    """Run an application; who drips a body keeps its place and its memory for a while and no longer."""
+async def _run_in_time(
+    app: AsgiApp, scope: Scope, receive: Receive, send: Send, size: int, arrived: Callable[[int], None]
+) -> None:
+    """Run an application; who drips a body keeps its place and its memory for a while and no longer.
+
+    `arrived` hears how large a body of `size` bytes at most turned out to be, once it is there.
+    """
     patience = asyncio.timeout(BODY_SECONDS + size / BODY_BYTES_PER_SECOND if size else None)
+    received = 0
 
     async def watched_receive() -> MutableMapping[str, Any]:
+        nonlocal received
         message = await receive()
-        if not message.get("more_body", False):
-            patience.reschedule(None)
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                patience.reschedule(None)
+                arrived(received)
         return message
 
     async def watched_send(message: MutableMapping[str, Any]) -> None:

@@ -142,12 +142,13 @@ class Journal:
     async def submitted(self, id: str, task_id: str) -> Video:
         """The API took the request and named its task. An answer that comes late still counts."""
         async with self.writing() as connection:
-            row = await self._row(connection, id)
-            if row.state in ("Submitting", "Unconfirmed"):
+            row = (await connection.execute(self._by_id(id))).first()
+            if row and row.state in ("Submitting", "Unconfirmed"):
                 return await self._link_task(connection, row, task_id)
-            if row.task_id == task_id:
+            if row and row.task_id == task_id:
                 return _video(row)
-            # Somebody resolved the record with another task meanwhile; this task is not to be lost for that.
+            # Somebody resolved the record with another task meanwhile, or another journal stands in the place of the
+            # one it was written in; this task is not to be lost for that.
             known = await self._task_row(connection, task_id)
             return _video(known) if known else await self._adopt(connection, task_id, state="Processing")
 
@@ -179,18 +180,21 @@ class Journal:
         facts = {name: value for name, value in other._mapping.items() if name not in kept}
         return await self._change(connection, row, submit_deadline=None, **facts)
 
-    async def unconfirmed(self, id: str, reason: str) -> Video:
-        """The request was sent, but nobody knows what came of it."""
-        return await self._settle(id, "Unconfirmed", reason)
+    async def unconfirmed(self, id: str, reason: str, begun: float | None = None) -> Video:
+        """The request was sent, but nobody knows what came of it; `begun` as in `refused`."""
+        return await self._settle(id, "Unconfirmed", reason, begun)
 
-    async def refused(self, id: str, reason: str) -> Video:
-        """The API refused the request, or it never got there: nothing was paid."""
-        return await self._settle(id, "Refused", reason)
+    async def refused(self, id: str, reason: str, begun: float | None = None) -> Video:
+        """The API refused the request, or it never got there: nothing was paid.
 
-    async def _settle(self, id: str, state: State, reason: str) -> Video:
+        `begun` is the `created_at` of that attempt: a record that was begun anew since is left as it is.
+        """
+        return await self._settle(id, "Refused", reason, begun)
+
+    async def _settle(self, id: str, state: State, reason: str, begun: float | None) -> Video:
         async with self.writing() as connection:
             row = await self._row(connection, id)
-            if row.state not in ("Submitting", "Unconfirmed"):
+            if row.state not in ("Submitting", "Unconfirmed") or begun not in (None, row.created_at):
                 return _video(row)
             return await self._change(connection, row, state=state, failure=reason, submit_deadline=None)
 

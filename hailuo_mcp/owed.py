@@ -38,15 +38,15 @@ class Owed:
         return video
 
     async def close(self) -> None:
-        """One last try."""
+        """One last try, not waited for any longer than a closing host allows: a locked database would hold it up."""
         if self._trying:
             self._trying.cancel()
-            await asyncio.gather(self._trying, return_exceptions=True)
-        try:
-            async with asyncio.timeout(LAST_TRY_SECONDS):
-                await self._write_all()
-        except (JournalUnavailable, TimeoutError) as error:
-            _log.warning("%d outcomes could not be written into the journal: %s", len(self._writes), error)
+        if not self._writes:
+            return
+        last = asyncio.create_task(self._write_all())
+        done, _ = await asyncio.wait({last}, timeout=LAST_TRY_SECONDS)
+        if not done or last.exception():
+            _log.warning("%d outcomes could not be written into the journal", len(self._writes))
 
     async def _try_again(self) -> None:
         while self._writes:

@@ -246,6 +246,8 @@ def opened(file: BinaryIO) -> Image.Image:
     picture = Image.open(cast(BinaryIO, bounded), formats=formats())
     if picture.format in ("BMP", "DIB"):
         bounded.bytes_left = sys.maxsize  # packed ones are read byte by byte
+    elif picture.format == "GIF":
+        bounded.bytes_left += 20 * bounded.size  # read in blocks of 255 bytes
     return picture
 
 

@@ -174,12 +174,16 @@ class Studio:
             except Unconfirmed as error:
                 # A journal that fails now has the intent still: the record counts as unconfirmed after its deadline.
                 unknown = replace(video, state="Unconfirmed", failure=str(error))
-                with suppress(JournalUnavailable):
-                    await self._owed.write(partial(self._journal.unconfirmed, video.id, str(error)), "a lost answer")
+                with suppress(JournalUnavailable, NotFound):
+                    await self._owed.write(
+                        partial(self._journal.unconfirmed, video.id, str(error), video.created_at), "a lost answer"
+                    )
                 raise Unconfirmed(unconfirmed_words(unknown)) from error
             except HailuoError as error:
-                with suppress(JournalUnavailable):
-                    await self._owed.write(partial(self._journal.refused, video.id, str(error)), "a refusal")
+                with suppress(JournalUnavailable, NotFound):
+                    await self._owed.write(
+                        partial(self._journal.refused, video.id, str(error), video.created_at), "a refusal"
+                    )
                 raise
             try:
                 submitted = partial(self._journal.submitted, video.id, task_id)

@@ -38,6 +38,7 @@ TALKING = {
 NULLABLE = re.compile(
     r'^Warning: tool ".+"\n +Path: outputSchema\..+\n +Issue: `type` is an array \(\["\w+","null"\]\)'
 )
+START_SECONDS = 60
 TASKS_AT_LEAST = 10
 INSTALL_SECONDS = 600
 SUITE_SECONDS = 300
@@ -103,13 +104,17 @@ def serving(command: Sequence[str], home: Path) -> Iterator[str]:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=bare(home), cwd=home
     )
     assert process.stdout
+    too_late = threading.Timer(START_SECONDS, process.kill)
+    too_late.start()
     try:
         url = next((found[1] for line in process.stdout if (found := re.search(r"serves at (http://\S+)", line))), "")
+        too_late.cancel()
         if not url:
             sys.exit(f"{' '.join(command)} ended before it served")
         threading.Thread(target=process.stdout.read, daemon=True).start()  # a full pipe would stop the server
         yield url
     finally:
+        too_late.cancel()
         process.terminate()
         process.wait(30)
 

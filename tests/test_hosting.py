@@ -373,6 +373,33 @@ async def test_no_caller_takes_the_room_for_bodies_from_the_others() -> None:
     assert await asyncio.gather(*running) == [200] * len(running)
 
 
+async def test_a_body_that_is_there_takes_the_room_that_it_needs_however_it_was_announced() -> None:
+    go = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}"}
+
+    said: list[Any] = []
+
+    async def send(message: Any) -> None:
+        said.append(message["status"])
+
+    door = Gate({"anna": app, "ben": app}, {"anna": ANNA, "ben": BEN})
+    headers = [(b"authorization", f"Bearer {ANNA}".encode()), (b"transfer-encoding", b"chunked")]
+    calls = []
+    for _ in range(20):
+        calls.append(asyncio.create_task(door({"type": "http", "headers": headers}, receive, send)))
+        await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(*calls)
+    assert said == [200] * 20
+
+
 async def raw(url: str, sent: bytes) -> bytes:
     """What is answered to those bytes until the server closes the connection."""
     place = httpx.URL(url)
@@ -396,7 +423,7 @@ def post(url: str, *headers: str, body: bytes = b"") -> bytes:
 async def test_a_body_that_is_too_large_or_too_slow_is_refused_while_others_are_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "BODY_SECONDS", 0.5)
+    monkeypatch.setattr(gate, "BODY_SECONDS", 3)
     monkeypatch.setattr(gate, "BODY_BYTES_PER_SECOND", 10**9)
     token = f"Authorization: Bearer {ANNA}"
     async with hosted(tmp_path) as h:

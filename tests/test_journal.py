@@ -212,9 +212,26 @@ async def test_one_task_never_belongs_to_two_requests(journal: Journal) -> None:
     assert await journal.find("task") == first
 
 
+async def test_a_paid_task_whose_record_is_gone_is_written_down_all_the_same(journal: Journal) -> None:
+    video = await journal.submitted("a record of another journal", "task")
+    assert (video.state, video.task_id) == ("Processing", "task")
+    assert await journal.submitted("a record of another journal", "task") == video
+    assert await journal.find("task") == video
+
+
+async def test_an_outcome_that_comes_late_does_not_end_what_was_begun_anew(journal: Journal, clock: Clock) -> None:
+    shot = intent("shot", film_id="film", shot=1)
+    first, _ = await journal.begin(shot, patience=60)
+    await journal.refused(first.id, "too busy", first.created_at)
+    clock.now += 5
+    again, new = await journal.begin(shot, patience=60)
+    assert (again.id, new) == (first.id, True)
+    assert (await journal.refused(first.id, "too busy", first.created_at)).state == "Submitting"
+    assert (await journal.submitted(again.id, "task")).id == first.id
+
+
 async def test_what_is_not_in_the_journal_is_said(journal: Journal) -> None:
     for attempt in (
-        journal.submitted("nothing", "task"),
         journal.unconfirmed("nothing", "why"),
         journal.linked("nothing", file_id="f", filename="n", expires_at=None),
         journal.brought_home("nothing", Home("/path", 1)),

@@ -43,8 +43,7 @@ async def ask_person(
 
     studio = await _app(ctx).studio()
     review = await studio.judge(Request(prompt, first_frame_image, last_frame_image, duration, resolution, mend=mend))
-    if review.problems:
-        return Consent(pay=True)
+    review.submission()  # raises with all problems
     frames = ", ".join(
         f"{name}: {_shown(source)}"
         for name, source in (("first frame", first_frame_image), ("last frame", last_frame_image))

@@ -33,8 +33,12 @@ from hailuo_mcp.surface.rows import iso
 
 _PLAY_SECONDS = 60  # of one input, where something waits: far more than any needs
 _runner = asyncio.Runner()
-_folder = Path(tempfile.mkdtemp(prefix="hailuo-fuzz-"))
 _T = TypeVar("_T")
+
+
+@cache
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="hailuo-fuzz-"))
 
 
 def _run(work: Coroutine[Any, Any, _T]) -> _T:
@@ -100,7 +104,7 @@ def _agrees(judged: Judged) -> None:
 
 def clip(data: bytes) -> None:
     """A file is a whole video, or a sentence says what is wrong with it."""
-    path = _folder / "clip.mp4"
+    path = _folder() / "clip.mp4"
     path.write_bytes(data)
     with suppress(mp4.NotAVideo):
         facts = mp4.inspect(path)
@@ -201,7 +205,7 @@ class _Playground:
         await opened.wait()
 
     async def _live(self, opened: asyncio.Event) -> None:
-        folder = _folder / "world"
+        folder = _folder() / "world"
         folder.mkdir()
         async with world(folder, short_side=16, generation_seconds=5) as self.world:
             self.tools = {tool.name: tool for tool in (await self.world.client.list_tools()).tools}
@@ -303,7 +307,8 @@ def close() -> None:
     """End everything that the targets began."""
     _run(_close())
     _runner.close()
-    shutil.rmtree(_folder)
+    if _folder.cache_info().currsize:
+        shutil.rmtree(_folder())
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
