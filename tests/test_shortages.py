@@ -22,7 +22,9 @@ from shortages import Disk, disk, limited, locked, words
 from test_process import FIRST, hosted
 from world import KEY, SETTLE_SECONDS
 
-from hailuo_mcp import mp4
+from hailuo_mcp import mp4, owed
+from hailuo_mcp.errors import JournalUnavailable
+from hailuo_mcp.records import Video
 from hailuo_mcp.simulator import Fault, Simulator
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no fork, and other limits")
@@ -165,6 +167,29 @@ async def test_a_paid_task_that_never_reached_the_journal_is_joined_to_its_reque
             await again.do("check_status", task_id=bill.task_id, record=row["record"])
             assert (await again.do("generate_video", prompt="a sea"))["task_id"] == bill.task_id
         assert len(g.simulator.ledger) == 1
+
+
+async def test_a_closing_server_does_not_wait_for_a_journal_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owed, "LAST_TRY_SECONDS", 0.05)
+    hangs, tries = asyncio.Event(), 0
+
+    async def write() -> Video:
+        nonlocal tries
+        tries += 1
+        if tries > 1:
+            await hangs.wait()
+        raise JournalUnavailable("locked")
+
+    async def tell(_: Video) -> None:
+        raise AssertionError("nothing was written")
+
+    owes = owed.Owed(tell)
+    with pytest.raises(JournalUnavailable):
+        await owes.write(write, "a task")
+    async with asyncio.timeout(20):
+        await owes.close()
+    assert tries == 2
+    hangs.set()
 
 
 async def test_calls_that_wait_for_a_locked_journal_do_not_wait_for_each_other_for_ever(g: Ground) -> None:
