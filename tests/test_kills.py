@@ -229,7 +229,8 @@ async def test_servers_killed_at_every_step_pay_once_and_lose_no_video(tmp_path:
     async with ground(tmp_path, lambda: later.now or time.time()) as g:
         steps = await list_steps(g)
         kills, number, before = 0, 0, None
-        while kills < KILLS:
+        # Many kills are to meet every stage; some are met seldom, so a few more are played for these.
+        while kills < KILLS or (200 <= KILLS and g.stages.keys() != STAGES and kills < 3 * KILLS):
             number += 1
             prompt = f"story {number}"
             again = before if before and g.dice.random() < 0.5 and is_open(g, before) else None
@@ -247,5 +248,5 @@ async def test_servers_killed_at_every_step_pay_once_and_lose_no_video(tmp_path:
                 await asyncio.sleep(SETTLE_SECONDS)
         check_the_books(g)
         print(f"\n{kills} kills in {number} stories, {len(g.simulator.ledger)} bills:", dict(g.stages), file=sys.stderr)
-        if kills >= 200:
+        if KILLS >= 200:
             assert g.stages.keys() == STAGES
