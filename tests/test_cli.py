@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +266,11 @@ async def test_ctrl_c_while_the_request_is_sent_still_names_the_paid_task(termin
 async def test_ctrl_c_leaves_a_paid_video_that_download_picks_up(terminal: Terminal) -> None:
     terminal.simulator.generation_seconds = 600
     process = await asyncio.create_subprocess_exec(
-        *PROGRAM, "generate", "first.jpg", "--prompt", "x", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        *(*PROGRAM, "generate", "first.jpg", "--prompt", "x"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell that runs the tests in the background has them, and all that they start, ignore Ctrl-C.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     said = b""

@@ -230,7 +230,7 @@ async def test_servers_killed_at_every_step_pay_once_and_lose_no_video(tmp_path:
         steps = await list_steps(g)
         kills, number, before = 0, 0, None
         # Many kills are to meet every stage; some are met seldom, so a few more are played for these.
-        while kills < KILLS or (200 <= KILLS and g.stages.keys() != STAGES and kills < 3 * KILLS):
+        while kills < KILLS or (KILLS >= 200 and g.stages.keys() != STAGES and kills < 3 * KILLS):
             number += 1
             prompt = f"story {number}"
             again = before if before and g.dice.random() < 0.5 and is_open(g, before) else None
