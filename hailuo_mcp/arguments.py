@@ -1,6 +1,7 @@
 """What can be asked for on the command line. Imports next to nothing: every start passes through here."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -24,8 +25,9 @@ HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
 
 def read(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line as options; what is wrong with it ends the program with a usage message."""
-    reader = parser()
-    options = reader.parse_args(arguments)
+    given = [*(sys.argv[1:] if arguments is None else arguments)]
+    reader = parser(servers_only=given[:1] in ([], ["serve"]))
+    options = reader.parse_args(given)
     if options.command in ("generate", "check", "preview"):
         for name in ("first", "last"):
             if getattr(options, f"{name}_place") and getattr(options, name):
@@ -34,8 +36,8 @@ def read(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def parser() -> argparse.ArgumentParser:
-    """Every command with its arguments."""
+def parser(*, servers_only: bool = False) -> argparse.ArgumentParser:
+    """Every command with its arguments; `servers_only`: what a host starts, which waits for none of the others."""
     codes = "\n".join(f"  {code:<4}{meaning}" for code, meaning in EXITS.items())
     parser = argparse.ArgumentParser(
         prog="hailuo-mcp",
@@ -49,9 +51,10 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_servers(commands)
-    _add_videos(commands)
-    _add_films(commands)
-    _add_set_up(commands)
+    if not servers_only:
+        _add_videos(commands)
+        _add_films(commands)
+        _add_set_up(commands)
     return parser
 
 

@@ -3,7 +3,6 @@
 The API understands the Chinese text only; the English names are those of the API family's English documents.
 """
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -76,8 +75,8 @@ class Reading:
 # bracket, of whatever kind: a command within 【】 counts, too.
 _INSIDE = r"([^\[\]【】［］]*)"
 _TOLD_MAX = 10  # slips, or warnings, of one prompt
-_BRACKETS = re.compile(rf"\[{_INSIDE}\]|【{_INSIDE}】|［{_INSIDE}］")
-_SEPARATORS = re.compile(r"[,，、;；+/|]|(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])")
+_BRACKETS = rf"\[{_INSIDE}\]|【{_INSIDE}】|［{_INSIDE}］"
+_SEPARATORS = r"[,，、;；+/|]|(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])"
 _ADORNED_CHARACTERS_MAX = 24  # a command with a word or two around it; what is longer is a text of its own
 _SIMPLIFIED = str.maketrans("搖進遠變動隨", "摇进远变动随")
 # Words that people use for a command and the API does not know: they lead to a suggestion, never to a guess.
@@ -107,6 +106,8 @@ def find(name: str) -> CameraCommand | None:
 
 def suggest(name: str) -> CameraCommand | None:
     """The command that a name which is none was probably meant to be; None for other text."""
+    import difflib
+
     key = _key(name)
     if key in _SYNONYMS:
         return _BY_NAME[_SYNONYMS[key]]
@@ -131,9 +132,9 @@ def read(prompt: str) -> Reading:
     problems: list[str] = []
     warnings: list[str] = []
     end = 0
-    for match in _BRACKETS.finditer(prompt):
+    for match in re.finditer(_BRACKETS, prompt):
         inside = next(text for text in match.groups() if text is not None)
-        items = [item.strip() for item in _SEPARATORS.split(inside) if item.strip()]
+        items = [item.strip() for item in re.split(_SEPARATORS, inside) if item.strip()]
         commands = tuple(filter(None, map(find, items)))
         ascii_brackets = match.group(1) is not None
         if not ascii_brackets and len(commands) < max(len(items), 1):

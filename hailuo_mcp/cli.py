@@ -7,8 +7,8 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from hailuo_mcp.arguments import read
@@ -142,7 +142,8 @@ async def _bundle(options: argparse.Namespace, console: Console) -> int:
 async def _serve(options: argparse.Namespace, console: Console) -> int:
     # The SDK makes hundreds of thousands of objects that stay: collecting garbage meanwhile only delays the start.
     gc.disable()
-    from hailuo_mcp.server import build_server
+    with _built_when_needed():
+        from hailuo_mcp.server import build_server
 
     async with AsyncExitStack() as stack:
         settings = await _settings(stack, options)
@@ -156,6 +157,21 @@ async def _serve(options: argparse.Namespace, console: Console) -> int:
         else:
             await _serve_http(settings, options, console)
     return EXIT_OK
+
+
+@contextmanager
+def _built_when_needed() -> Iterator[None]:
+    """The models that are imported meanwhile get their validators when first used (pydantic's `defer_build`).
+
+    The SDK has some 600 of them, for two revisions of the protocol, of which a conversation uses a few.
+    """
+    from pydantic import BaseModel
+
+    BaseModel.model_config["defer_build"] = True
+    try:
+        yield
+    finally:
+        del BaseModel.model_config["defer_build"]
 
 
 async def _serve_http(settings: "Settings", options: argparse.Namespace, console: Console) -> None:

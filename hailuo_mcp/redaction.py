@@ -5,22 +5,21 @@ import re
 from collections.abc import Collection
 
 # The part of a link that opens it, in the words of the usual object stores, also percent-encoded within another link.
-_SIGNATURE = re.compile(
-    r"((?:[?&;]|%3F|%26)[a-z0-9-]*(?:signature|accesskeyid|credential|security-token|secret|token|sig)(?:=|%3D))"
-    r"[^&;\s\"'<>\\)]+",
-    re.IGNORECASE,
+_SIGNATURE = (
+    r"(?i)((?:[?&;]|%3F|%26)[a-z0-9-]*(?:signature|accesskeyid|credential|security-token|secret|token|sig)(?:=|%3D))"
+    r"[^&;\s\"'<>\\)]+"
 )
-_BEARER = re.compile(r"(bearer\s+)[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE)
-_KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{6,}")
+_BEARER = r"(?i)(bearer\s+)[A-Za-z0-9._~+/=-]{6,}"
+_KEY = r"\bsk-[A-Za-z0-9_-]{6,}"
 
 
 def redacted(text: str, secrets: Collection[str] = ()) -> str:
     """The text without the secrets, known ones and those that look like one."""
     for secret in secrets:
         text = text.replace(secret, "[secret]")
-    text = _SIGNATURE.sub(r"\1[secret]", text)
-    text = _BEARER.sub(r"\1[secret]", text)
-    return _KEY.sub("[key]", text)
+    text = re.sub(_SIGNATURE, r"\1[secret]", text)
+    text = re.sub(_BEARER, r"\1[secret]", text)
+    return re.sub(_KEY, "[key]", text)
 
 
 class Redacting(logging.Formatter):

@@ -4,13 +4,12 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path, user_videos_path
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hailuo_mcp.errors import NotConfigured
 from hailuo_mcp.rules import POLL_SECONDS
@@ -18,8 +17,8 @@ from hailuo_mcp.rules import POLL_SECONDS
 Transport = Literal["stdio", "streamable-http"]
 KEY_VARIABLE = "DMXAPI_API_KEY"
 TOKEN_CHARACTERS_MIN = 16
-_TOKEN = re.compile(rf"[A-Za-z0-9._~+/=-]{{{TOKEN_CHARACTERS_MIN},}}")
-_CALLER = re.compile(r"[a-z0-9_-]{1,32}")
+_TOKEN = rf"[A-Za-z0-9._~+/=-]{{{TOKEN_CHARACTERS_MIN},}}"
+_CALLER = r"[a-z0-9_-]{1,32}"
 
 
 def _shown(default: str) -> dict[str, Any]:
@@ -27,16 +26,12 @@ def _shown(default: str) -> dict[str, Any]:
     return {"shown": default}
 
 
-class Settings(BaseSettings):
-    """What a person can set, read from the environment; an empty variable counts as not set."""
+class Settings(BaseModel):
+    """What a person can set; an empty text counts as not set."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="HAILUO_", env_ignore_empty=True, frozen=True, extra="forbid", populate_by_name=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    api_key: SecretStr | None = Field(
-        None, validation_alias=AliasChoices(KEY_VARIABLE), description="The API key. Paid tools need it."
-    )
+    api_key: SecretStr | None = Field(None, description="The API key. Paid tools need it.")
     base_url: str = Field(
         "https://www.dmxapi.cn", description="Where the API is. A key works only on the host that issued it."
     )
@@ -45,7 +40,7 @@ class Settings(BaseSettings):
         description="Folder in which finished videos are saved.",
         json_schema_extra=_shown("`Hailuo` in the person's videos folder"),
     )
-    allowed_dirs: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
+    allowed_dirs: tuple[Path, ...] | None = Field(
         None,
         description="Folders that frames may be read from, separated by `:` (Windows: `;`).",
         json_schema_extra=_shown("the home folder; over HTTP none"),
@@ -86,7 +81,7 @@ class Settings(BaseSettings):
         "several callers apart.",
         json_schema_extra=_shown("none; needed beyond this machine"),
     )
-    http_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    http_hosts: tuple[str, ...] = Field(
         (),
         description="Names by which HTTP callers reach this server, separated by `,`.",
         json_schema_extra=_shown("this machine, and `--host`"),
@@ -196,9 +191,11 @@ class Settings(BaseSettings):
 
 
 def load_settings(**given: Any) -> Settings:
-    """Settings from the environment and `given`; raises NotConfigured naming the variable at fault."""
+    """Settings from `given` and the environment; raises NotConfigured naming the variable at fault."""
+    environment = {name.upper(): value for name, value in os.environ.items()}
+    found = {name: environment[variable(name)] for name in Settings.model_fields if variable(name) in environment}
     try:
-        return Settings(**given)
+        return Settings(**found | given)
     except ValidationError as error:
         raise NotConfigured("A setting is wrong. " + "; ".join(map(_wrong, error.errors()))) from None
 
@@ -217,7 +214,7 @@ def read_callers(text: str) -> dict[str, str]:
     callers: dict[str, str] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         name, colon, token = part.rpartition(":")
-        if not _TOKEN.fullmatch(token) or (colon and not _CALLER.fullmatch(name)) or name in callers:
+        if not re.fullmatch(_TOKEN, token) or (colon and not re.fullmatch(_CALLER, name)) or name in callers:
             raise ValueError(
                 f"must be one token, or name:token for each caller, separated by commas: names of their own in "
                 f"a-z, 0-9, - and _, tokens of {TOKEN_CHARACTERS_MIN} or more letters, digits and -._~+/="
@@ -230,7 +227,7 @@ def read_callers(text: str) -> dict[str, str]:
 
 def variable(field: str) -> str:
     """The environment variable of a setting."""
-    return KEY_VARIABLE if field in ("api_key", KEY_VARIABLE) else f"HAILUO_{field.upper()}"
+    return KEY_VARIABLE if field == "api_key" else f"HAILUO_{field.upper()}"
 
 
 def is_reference(value: str) -> bool:

@@ -1,6 +1,5 @@
 """A strict tool: a short schema without references, unknown arguments refused, errors in a colleague's words."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -26,9 +25,6 @@ class HailuoTool(Tool):
         """The tool of a function: its name, docstring and signature, with true hints."""
         tool = cls.from_function(fn, title=title, description=inspect.getdoc(fn), annotations=_hints(hints))
         assert isinstance(tool, cls)
-        model = tool.fn_metadata.arg_model
-        model.model_config["extra"] = "forbid"
-        model.model_rebuild(force=True)
         tool.parameters = _inlined(_trimmed(tool.parameters)) | {"additionalProperties": False}
         if tool.fn_metadata.output_schema:
             # Every field is always sent, so the list of required ones would only cost the model tokens.
@@ -38,6 +34,7 @@ class HailuoTool(Tool):
 
     async def run(self, arguments: dict[str, Any], context: "Context[Any, Any]", convert_result: bool = False) -> Any:
         """Run the tool; what it foresees becomes a tool error, a bug stays a crash."""
+        self._forbid_unknown_arguments()
         try:
             return await super().run(arguments, context, convert_result)
         except ToolError as error:
@@ -48,6 +45,13 @@ class HailuoTool(Tool):
             if isinstance(error.__cause__, OSError | ImportError) and handles.used_up(error.__cause__):
                 return refusal(f"{self.name} could not be carried out: {handles.USED_UP}. {handles.REMEDY}")
             raise
+
+    def _forbid_unknown_arguments(self) -> None:
+        # The SDK made the model of the arguments; to make it anew for every tool would cost each start.
+        model = self.fn_metadata.arg_model
+        if "extra" not in model.model_config:
+            model.model_config["extra"] = "forbid"
+            model.model_rebuild(force=True)
 
 
 def _with_task(words: str, task_id: Any) -> str:
@@ -115,6 +119,8 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def _line(detail: ErrorDetails, schema: dict[str, Any]) -> str:
+    import difflib
+
     name, allowed, own = _place(detail["loc"], schema)
     kind, given = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
