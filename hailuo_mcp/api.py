@@ -10,19 +10,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-import httpcore
 import httpx
 import stamina
 
 from hailuo_mcp import handles
 from hailuo_mcp.answers import Answer, expiry, failure, id_of, pixels, text
-from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, NotConfigured, NotFound, Unconfirmed
+from hailuo_mcp.connections import CONNECT_SECONDS, Connections
+from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, NotFound, Unconfirmed
 from hailuo_mcp.rules import Status
 from hailuo_mcp.submission import RequestBody, Submission
 
-CONNECT_SECONDS = 10.0
 STALL_SECONDS = 30.0  # a download that brings nothing for so long is broken off; it can be resumed
 READ_ATTEMPTS = 4
 RETRY_AFTER_MAX = 10.0  # seconds; a longer wish is passed on to the person instead of waited out
@@ -31,8 +30,6 @@ INVALID_PARAMETERS = 2013  # what the API says to an id that it does not know
 ANSWER_BYTES_MAX = 1_000_000
 
 _SUBMIT, _QUERY, _RETRIEVE = "/v1/video_generation", "/v1/query/video_generation", "/v1/files/retrieve"
-# What httpx reads of an answer at a time, 64 KB by default: a large video comes down a third faster like this.
-httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 1 << 18
 # Nothing of the request has reached the API when one of these is raised.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 
@@ -79,16 +76,16 @@ class HailuoApi:
         self.key = key
         self._submit_seconds = submit_seconds
         self._read_seconds = read_seconds
-        self._client = _client(read_seconds)
+        self._connections = Connections(read_seconds)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._connections.close()
 
     async def knock(self) -> str | None:
         """Ask the host for its front page, without the key; returns its Date header. Raises ApiUnavailable."""
         try:
-            async with self._client.stream("GET", self._base_url + "/") as response:
+            async with self._connections.stream("GET", self._base_url + "/") as response:
                 return text(response.headers.get("Date"))
         except httpx.HTTPError as error:
             raise ApiUnavailable(f"{self._base_url} could not be reached ({_name(error)}): {error}") from error
@@ -170,7 +167,7 @@ class HailuoApi:
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         timeout = httpx.Timeout(STALL_SECONDS, connect=CONNECT_SECONDS)
         try:
-            async with self._client.stream(
+            async with self._connections.stream(
                 "GET", url, headers=headers, timeout=timeout, follow_redirects=True
             ) as response:
                 if response.status_code not in (200, 206):
@@ -218,7 +215,7 @@ class HailuoApi:
 
     async def _read_once(self, path: str, params: dict[str, str]) -> Answer:
         try:
-            answer = await self._call("GET", path, params=params)
+            answer = await self._call("GET", f"{path}?{urlencode(params)}")
         except httpx.HTTPError as error:
             raise ApiUnavailable(
                 f"The API at {self._base_url} could not be reached ({_name(error)}); ask again in a minute."
@@ -230,30 +227,14 @@ class HailuoApi:
     async def _call(self, method: str, path: str, *, headers: dict[str, str] | None = None, **request: Any) -> Answer:
         key = self.key()
         headers = {"Authorization": f"Bearer {key}"} | (headers or {})
-        async with self._client.stream(method, self._base_url + path, headers=headers, **request) as response:
+        url = httpx.URL(self._base_url + path)  # else httpx reads the text once more for each of its layers
+        async with self._connections.stream(method, url, headers=headers, **request) as response:
             body = bytearray()
             async for piece in response.aiter_bytes():
                 body += piece
                 if len(body) > ANSWER_BYTES_MAX:
                     break
             return Answer(response.status_code, response.headers, bytes(body), key)
-
-
-def _client(read_seconds: float) -> httpx.AsyncClient:
-    try:
-        return httpx.AsyncClient(
-            timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
-            # Few are kept: for each request the pool goes through the idle ones, and for each of these through all.
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=8),
-            # A proxy from the environment is for the outside world, not for this machine.
-            mounts={"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None},
-            headers={"User-Agent": "hailuo-mcp"},
-        )
-    except (ValueError, httpx.InvalidURL) as error:
-        raise NotConfigured(
-            f"The proxy in the environment (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY) cannot be used: {error}. Give one "
-            "like http://host:port or socks5://host:port, or remove the variable."
-        ) from error
 
 
 def _again(error: Exception) -> bool | float:

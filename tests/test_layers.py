@@ -11,6 +11,7 @@ LEVELS = [
     {
         "camera",
         "answers",
+        "connections",
         "exits",
         "console",
         "containers",
@@ -87,7 +88,7 @@ def test_the_simulator_is_a_second_reader_of_the_contract(module: str) -> None:
     ("library", "owners"),
     [
         # `api` speaks to one trusted host with the key; `remote` looks at anybody's URLs, without it and with a guard.
-        ("httpx", {"api", "remote"}),
+        ("httpx", {"api", "connections", "remote"}),
         ("sqlalchemy", {"journal", "journal_schema", "journal_health", "film_journal"}),
         ("av", {"video", "animatic", "damage", "joining", "miniatures"}),
         (
