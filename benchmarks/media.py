@@ -12,7 +12,7 @@ from peers import OURS
 from report import Section
 from stage import Script, Stage
 
-FFMPEG = "ffmpeg"
+FFMPEG, ENCODER = "ffmpeg", "the encoder alone"
 PROMPT = "[Push in] A dandelion lets its seeds go, take"
 _X264 = ["-c:v", "libx264", "-preset", "veryfast", "-threads", "2", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
 _ZOOM = "zoompan=z='1+0.28*on/143':x='(iw-iw/zoom)/2':y='(ih-ih/zoom)/2':d=144:s=682x384:fps=24"
@@ -55,7 +55,7 @@ def joining(stage: Stage) -> Section:
         copied = interleaved(
             {
                 FFMPEG: lambda: _ffmpeg(_concat(clips, folder)),
-                OURS: lambda: _join(script, clips, folder, exact=False),
+                OURS: lambda: _join(script, clips, folder, "copied"),
             },
             stage.rounds(15, 5),
             warm_up=1,
@@ -63,13 +63,19 @@ def joining(stage: Stage) -> Section:
         encoded = interleaved(
             {
                 FFMPEG: lambda: _ffmpeg(_encode(clips, folder)),
-                OURS: lambda: _join(script, clips, folder, exact=True),
+                OURS: lambda: _join(script, clips, folder, "anew"),
+                ENCODER: lambda: _join(script, clips, folder, "encoder"),
             },
             stage.rounds(3, 1),
         )
     section = _section("6b. Joining four clips of 1364x768", copied, "copied")
     section.lines += _section("", encoded, "encoded anew").lines
-    section.notes.append("What ffmpeg takes includes its own start; a server is awake already.")
+    alone = encoded[ENCODER].ratio("s", encoded[FFMPEG])
+    section.notes.append(
+        "What ffmpeg takes includes its own start; a server is awake already. Nearly all of encoding anew is x264: the "
+        f"one that comes with PyAV, on pictures that are in memory already, takes {alone:.2f} of the time that ffmpeg "
+        "with the system's takes for everything."
+    )
     for words, found in (("copying", copied), ("encoding anew", encoded)):
         ratio = found[OURS].ratio("s", found[FFMPEG])
         section.goal(f"joining as fast as ffmpeg, {words}", f"{ratio:.2f} times", ratio <= 1)
@@ -85,9 +91,9 @@ def _section(title: str, found: Mapping[str, Samples], how: str = "") -> Section
     return section
 
 
-def _join(script: Script, clips: Sequence[str], folder: Path, *, exact: bool) -> Mapping[str, float]:
+def _join(script: Script, clips: Sequence[str], folder: Path, how: str) -> Mapping[str, float]:
     used = cpu(script.pid)
-    seconds = script.do(clips, str(folder / "film.mp4"), exact)
+    seconds = script.do(clips, str(folder / "film.mp4"), how)
     return {"s": seconds, "cpu": cpu(script.pid) - used}
 
 

@@ -1,6 +1,8 @@
 """Clips become one film: packets are copied where the streams allow it, else it is encoded anew."""
 
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +27,7 @@ _NO_CLIP = "A film needs at least one clip."
 _TICKS = 10_000  # in a second, at least: how short one tick is
 _QUALITY = "18"  # x264's CRF: a second generation that looks like the first
 _HERTZ = 48_000
+_FRAMES_AHEAD = 4
 _FADE = 240  # samples: 5 ms, too short to hear, long enough that no seam clicks
 
 
@@ -205,8 +208,8 @@ def _encode(film: OutputContainer, shots: list[_Shot]) -> tuple[Fraction, int]:
         count = max(round(shot.seconds * rate), 1) - (shot is not shots[-1])
         if sound:
             sound.add(shot, (done + count) / rate)
-        with closing(_paced(shot, rate, count)) as frames:
-            for at, frame in enumerate(_fitted(frames, size), done):
+        with closing(_paced(shot, rate, count)) as paced, closing(_ahead(_fitted(paced, size))) as frames:
+            for at, frame in enumerate(frames, done):
                 frame.pts, frame.time_base = at, 1 / rate
                 frame.pict_type = PictureType.NONE  # else each keyframe of a clip becomes one of the film
                 film.mux(stream.encode(frame))
@@ -215,6 +218,19 @@ def _encode(film: OutputContainer, shots: list[_Shot]) -> tuple[Fraction, int]:
     if sound:
         sound.finish()
     return done / rate, done
+
+
+def _ahead(frames: Iterator[av.VideoFrame]) -> Generator[av.VideoFrame, None, None]:
+    """The same frames, the next ones being made in a thread meanwhile."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = deque(maker.submit(next, frames, None) for _ in range(_FRAMES_AHEAD))
+        try:
+            while frame := coming.popleft().result():
+                coming.append(maker.submit(next, frames, None))
+                yield frame
+        finally:
+            for future in coming:
+                future.cancel()
 
 
 def _paced(shot: _Shot, rate: Fraction, count: int) -> Generator[av.VideoFrame, None, None]:
