@@ -20,7 +20,7 @@ from hailuo_mcp.rules import FRAME_FORMATS
 
 FrameName = Literal["first_frame_image", "last_frame_image"]
 
-_PIECE_BYTES = 384 * 1024  # a multiple of 3, so that base64 pieces join; small enough to keep memory flat
+_PIECE_BYTES = 3 << 19  # a multiple of 3, so that base64 pieces join; small enough to keep memory flat
 _SOURCE_CHARACTERS_MAX = 4096  # of a path or URL
 _NO_SOURCE = "is neither a path, an http(s) URL nor a data URL (data:image/jpeg;base64,...)"
 _BY_PATH = "save it and give its path instead: then it is mended"
