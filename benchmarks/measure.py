@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MEGABYTE = 1_000_000
+NOISE = 1.03  # two runs of the same program differ by more
 
 
 def resident(pid: int) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from measure import Samples, cpu, interleaved, percentile
+from measure import cpu, interleaved, percentile
 from peers import BARE, MINIMAX, NODE, OURS, Call
 from report import Section
 from stage import Script, Stage
@@ -21,6 +21,7 @@ AGAIN = f"{OURS}, asked again within 10 s"
 ALWAYS_ASKS = {"HAILUO_POLL_INTERVAL": "0.02", "HAILUO_COLLECT": "false"}
 RATIO_MAX = 3.0
 PATIENCE_SECONDS = 2.0
+HTTPX = "httpx alone"  # as layers.py calls it
 
 Ask = Callable[[str], Call]
 
@@ -45,7 +46,8 @@ def statuses(stage: Stage) -> list[Section]:
             server = stage.start(name, **(ALWAYS_ASKS if name == OURS else {}))
             contenders[name] = _server(stack.enter_context(server), peer.status or _hello)
         again = _server(stack.enter_context(stage.start(OURS)), stage.peers[OURS].status or _hello)
-        found = [_alone(stage, contenders | {AGAIN: again}), _at_once(stage, contenders)]
+        layers = dict(stage.layers("status", stage.url, stage.new_folder()))
+        found = [_alone(stage, contenders | {AGAIN: again}, layers), _at_once(stage, contenders, layers)]
     return [*found, _beside_slow_ones(stage)]
 
 
@@ -70,7 +72,7 @@ def _server(server: Server, ask: Ask) -> Contender:
     return Contender(server.pid, one, many)
 
 
-def _alone(stage: Stage, contenders: Mapping[str, Contender]) -> Section:
+def _alone(stage: Stage, contenders: Mapping[str, Contender], layers: Mapping[str, float]) -> Section:
     """One after the other."""
     pooled: dict[str, list[float]] = {name: [] for name in contenders}
 
@@ -88,25 +90,20 @@ def _alone(stage: Stage, contenders: Mapping[str, Contender]) -> Section:
         numbers = [samples.median("p50"), percentile(pooled[name], 0.99), samples.median("cpu")]
         ratio = samples.ratio("p50", found[DIRECT])
         section.lines.append((name, *(f"{number:.2f}" for number in numbers), f"{ratio:.1f}"))
-    section.notes.append(_layers(stage, found))
+    words = ", ".join(f"{name} {cost:.2f} ms" for name, cost in layers.items())
+    section.notes.append(
+        f"Where a query's CPU time goes: the SDK and the pipe {found[BARE].median('cpu'):.2f} ms (the bare server, "
+        f"which asks nobody), {words}. So nearly all of it is the SDK and httpx. {MINIMAX} has the same SDK and asks "
+        "through requests, which needs less for a single call, and a thread for each; node's SDK and HTTP are faster "
+        "than Python's."
+    )
     ratio = found[OURS].ratio("p50", found[DIRECT])
     section.goal("status at most 3 times the direct call at p50", f"{ratio:.1f} times", ratio <= RATIO_MAX)
     section.ahead("status, p50", found, "p50", "ms", 2)
     return section
 
 
-def _layers(stage: Stage, found: Mapping[str, Samples]) -> str:
-    """Where the time of a query goes, by CPU time."""
-    words = ", ".join(f"{name} {cost:.2f} ms" for name, cost in stage.layers("status", stage.url, stage.new_folder()))
-    alone = found[BARE].median("cpu")
-    return (
-        f"Where a query's CPU time goes: the SDK and the pipe {alone:.2f} ms (the bare server, which asks nobody), "
-        f"{words}. So nearly all of it is the SDK and httpx. {MINIMAX} has the same SDK and asks through requests, "
-        "which needs less for a single call, and a thread for each; node's SDK and HTTP are faster than Python's."
-    )
-
-
-def _at_once(stage: Stage, contenders: Mapping[str, Contender]) -> Section:
+def _at_once(stage: Stage, contenders: Mapping[str, Contender], layers: Mapping[str, float]) -> Section:
     """Many different videos asked for at the same moment, from an API that answers at once, and after 50 ms."""
     now, later = ([f"{prefix}{at}" for at in range(AT_ONCE)] for prefix in ("p", "w50-"))
 
@@ -122,9 +119,12 @@ def _at_once(stage: Stage, contenders: Mapping[str, Contender]) -> Section:
     for name, samples in found.items():
         numbers = [f"{samples.median(quantity):.0f}" for quantity in ("p50", "p99", "late")]
         section.lines.append((name, *numbers, f"{samples.ratio('p99', found[DIRECT]):.1f}"))
+    sdk, requests = found[BARE].median("p99"), AT_ONCE * layers[HTTPX]
     section.notes.append(
-        "Most of ours is httpx, as the direct calls show: for each request its pool goes through all connections and "
-        f"all that wait. requests, which {MINIMAX} asks through in a thread for each call, has no such pool."
+        f"The SDK needs {sdk:.0f} ms for {AT_ONCE} calls that ask nobody, and httpx {requests:.0f} ms of CPU time for "
+        "as many requests one after the other. At once they take it longer, as the direct calls show: for each its "
+        "pool goes through all connections and all that wait, so ours go through several pools. "
+        f"{MINIMAX} asks through requests, which needs less, in a thread for each call."
     )
     section.ahead(f"status, {AT_ONCE} at once, p99", found, "p99", "ms", beside=(NODE,))
     section.ahead(f"status, {AT_ONCE} at once, an API of 50 ms", found, "late", "ms", beside=(NODE,))
