@@ -21,7 +21,8 @@ from pathlib import Path
 import av
 from PIL import Image
 
-from hailuo_mcp import animatic, camera, damage, files, frames, pictures, video
+from hailuo_mcp import camera, files, frames, video
+from hailuo_mcp.media import animatic, damage, pictures
 
 PICTURES = Path(__file__).parents[1] / "hailuo_mcp" / "simulator" / "pictures"
 RUNS = 5

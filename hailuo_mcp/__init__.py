@@ -22,7 +22,7 @@ _HOMES = {
     "Settings": "settings",
     "Studio": "studio",
     "Submitted": "studio",
-    "Video": "journal",
+    "Video": "records",
     "load_settings": "settings",
     "open_studio": "app",
 }

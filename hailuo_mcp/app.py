@@ -17,8 +17,8 @@ from hailuo_mcp.waiting import Sleep
 
 if TYPE_CHECKING:
     from hailuo_mcp.collector import Announce
-    from hailuo_mcp.filming import AnnounceFilm
-    from hailuo_mcp.films import Films
+    from hailuo_mcp.films.filming import AnnounceFilm
+    from hailuo_mcp.films.films import Films
     from hailuo_mcp.studio import Studio
 
 WATCH_AFTER_SECONDS = 2.0  # the first answers come before the watch over old videos
@@ -68,17 +68,17 @@ class App:
     async def _build(self) -> "Studio":
         from hailuo_mcp.api import HailuoApi
         from hailuo_mcp.collector import Collector
-        from hailuo_mcp.cutting import Cutter
         from hailuo_mcp.downloads import Downloads
         from hailuo_mcp.files import open_confined
-        from hailuo_mcp.film_journal import FilmJournal
-        from hailuo_mcp.film_plan import Planner
-        from hailuo_mcp.filming import Filming
-        from hailuo_mcp.films import Films
+        from hailuo_mcp.films.cutting import Cutter
+        from hailuo_mcp.films.filming import Filming
+        from hailuo_mcp.films.films import Films
+        from hailuo_mcp.films.journal import FilmJournal
+        from hailuo_mcp.films.plan import Planner
+        from hailuo_mcp.films.screening import Screening
         from hailuo_mcp.journal import Journal
         from hailuo_mcp.remote import Remote
         from hailuo_mcp.review import Reviewer
-        from hailuo_mcp.screening import Screening
         from hailuo_mcp.stills import Stills
         from hailuo_mcp.studio import Studio
         from hailuo_mcp.viewing import Viewer

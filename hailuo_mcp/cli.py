@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from hailuo_mcp.arguments import read
-from hailuo_mcp.console import Console, OutputLost
 from hailuo_mcp.errors import HailuoError, NotConfigured
-from hailuo_mcp.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, code_of
 from hailuo_mcp.redaction import Redacting
+from hailuo_mcp.terminal.arguments import read
+from hailuo_mcp.terminal.console import Console, OutputLost
+from hailuo_mcp.terminal.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, code_of
 
 if TYPE_CHECKING:
     from hailuo_mcp.settings import Settings
@@ -78,21 +78,21 @@ async def _version(_options: argparse.Namespace, console: Console) -> int:
 
 
 async def _make_videos(options: argparse.Namespace, console: Console) -> int:
-    from hailuo_mcp import film_terminal, looking, terminal, typed
-    from hailuo_mcp.film_script import is_film
+    from hailuo_mcp.films.script import is_film
+    from hailuo_mcp.terminal import films, looking, typed, videos
 
     command = {
-        "generate": terminal.generate,
-        "status": terminal.status,
-        "list": terminal.list_videos,
-        "download": terminal.download,
+        "generate": videos.generate,
+        "status": videos.status,
+        "list": videos.list_videos,
+        "download": videos.download,
         "check": looking.check,
         "preview": looking.preview,
-        "film": film_terminal.film,
-        "retake": film_terminal.retake,
+        "film": films.film,
+        "retake": films.retake,
     }[options.command]
     if options.command == "status" and options.task and is_film(options.task):
-        command = film_terminal.status
+        command = films.status
     async with AsyncExitStack() as stack:
         settings = await _settings(stack, options)
         _log_to_stderr(settings)
@@ -103,14 +103,14 @@ async def _make_videos(options: argparse.Namespace, console: Console) -> int:
 
 
 async def _install(options: argparse.Namespace, console: Console) -> int:
-    from hailuo_mcp import installing
+    from hailuo_mcp.setup import installing
 
     command = installing.install if options.command == "install" else installing.uninstall
     return command(options, console)
 
 
 async def _doctor(options: argparse.Namespace, console: Console) -> int:
-    from hailuo_mcp import doctor
+    from hailuo_mcp.setup import doctor
 
     logging.getLogger("stamina").setLevel(logging.ERROR)
     findings = []
@@ -131,7 +131,7 @@ async def _doctor(options: argparse.Namespace, console: Console) -> int:
 
 
 async def _bundle(options: argparse.Namespace, console: Console) -> int:
-    from hailuo_mcp.bundle import write_bundle
+    from hailuo_mcp.setup.bundle import write_bundle
 
     path = await write_bundle(options.output)
     console.result(str(path))

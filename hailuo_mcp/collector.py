@@ -14,7 +14,7 @@ from hailuo_mcp.clocks import Steady
 from hailuo_mcp.downloads import Downloads, usual_name
 from hailuo_mcp.errors import ApiUnavailable, HailuoError, NotFound, NotReady
 from hailuo_mcp.journal import Journal
-from hailuo_mcp.mp4 import Mp4Facts, NotAVideo
+from hailuo_mcp.media.mp4 import Mp4Facts, NotAVideo
 from hailuo_mcp.records import Home, Video
 from hailuo_mcp.waiting import Sleep, done_within
 

@@ -7,9 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from hailuo_mcp import files, mp4
+from hailuo_mcp import files
 from hailuo_mcp.api import RANGE_NOT_SATISFIABLE, HailuoApi
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, DownloadFailed
+from hailuo_mcp.media import mp4
 from hailuo_mcp.waiting import Sleep
 
 ATTEMPTS = 5
@@ -136,7 +137,7 @@ def _checked(part: Path) -> mp4.Mp4Facts:
     facts = mp4.inspect(part)
     if facts.bytes > DECODED_BYTES_MAX:
         return facts
-    from hailuo_mcp import damage  # late: loading FFmpeg takes a moment
+    from hailuo_mcp.media import damage  # late: loading FFmpeg takes a moment
 
     return damage.check(part)
 

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from hailuo_mcp import mending, pictures
-from hailuo_mcp.containers import Body
 from hailuo_mcp.errors import FrameRejected, RequestRejected
-from hailuo_mcp.pictures import Facts, Fault, Look
+from hailuo_mcp.media import mending, pictures
+from hailuo_mcp.media.containers import Body
+from hailuo_mcp.media.pictures import Facts, Fault, Look
 from hailuo_mcp.rules import FRAME_FORMATS
 
 FrameName = Literal["first_frame_image", "last_frame_image"]

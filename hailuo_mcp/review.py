@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO
 
-from hailuo_mcp import camera, mending
+from hailuo_mcp import camera
 from hailuo_mcp.errors import HailuoError, RequestRejected
 from hailuo_mcp.frames import (
     Crop,
@@ -23,6 +23,7 @@ from hailuo_mcp.frames import (
     judge_source,
     judge_url,
 )
+from hailuo_mcp.media import mending
 from hailuo_mcp.remote import Remote
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, request_problems
 from hailuo_mcp.stills import Stills, is_reference

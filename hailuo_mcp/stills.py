@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from hailuo_mcp import files, mp4
+from hailuo_mcp import files
 from hailuo_mcp.collector import Collector
 from hailuo_mcp.errors import NotReady, RequestRejected
-from hailuo_mcp.film_journal import FilmJournal
-from hailuo_mcp.film_script import is_film
+from hailuo_mcp.films.journal import FilmJournal
+from hailuo_mcp.films.script import is_film
+from hailuo_mcp.media import mp4
 from hailuo_mcp.records import Video
 from hailuo_mcp.waiting import Sleep, done_within
 

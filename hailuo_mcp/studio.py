@@ -27,7 +27,7 @@ from hailuo_mcp.viewing import Preview, View, Viewer
 from hailuo_mcp.waiting import Sleep, done_within
 
 if TYPE_CHECKING:
-    from hailuo_mcp.miniatures import Miniature
+    from hailuo_mcp.media.miniatures import Miniature
 
 CLOSING_SECONDS = 1.5  # hosts give a server about 2 s before they kill it
 SPARE_SECONDS = 30.0  # beyond the submit timeout: a record still `Submitting` then belongs to a dead process

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hailuo_mcp import files, mp4
+from hailuo_mcp import files
 from hailuo_mcp.errors import RequestRejected
 from hailuo_mcp.frames import Crop, FrameName, Judged
+from hailuo_mcp.media import mp4
 from hailuo_mcp.records import Video
 from hailuo_mcp.review import Request, Review, Reviewer
 from hailuo_mcp.stills import Stills, check_moment
@@ -18,8 +19,8 @@ from hailuo_mcp.stills import Stills, check_moment
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from hailuo_mcp.boards import Panel
-    from hailuo_mcp.miniatures import Miniature
+    from hailuo_mcp.media.boards import Panel
+    from hailuo_mcp.media.miniatures import Miniature
     from hailuo_mcp.video import Which
 
 PICTURE_SHORT_SIDE = 420  # pixels of each frame on the board
@@ -89,7 +90,8 @@ class Viewer:
         return Preview(review, path, facts, sheet, seconds)
 
     def _sketch(self, review: Review) -> tuple[Path, mp4.Mp4Facts]:
-        from hailuo_mcp import animatic, video  # late: loading FFmpeg takes a moment
+        from hailuo_mcp import video  # late: loading FFmpeg takes a moment
+        from hailuo_mcp.media import animatic
 
         first, last = (_image(review.frame(name)) for name, _ in _ENDS)
         shape = first or last
@@ -128,7 +130,7 @@ class Viewer:
         self, sources: Mapping[FrameName, str | None], digests: Mapping[FrameName, str | None] | None = None
     ) -> dict[FrameName, bytes]:
         """Small JPEGs of frames, of those that can be seen; with `digests` of those that are still the same."""
-        from hailuo_mcp import miniatures
+        from hailuo_mcp.media import miniatures
 
         seen: dict[FrameName, bytes] = {}
         for name, source in sources.items():
@@ -173,13 +175,13 @@ class Viewer:
 
 
 def _board(review: Review) -> bytes:
-    from hailuo_mcp.boards import draw_board
+    from hailuo_mcp.media.boards import draw_board
 
     return draw_board(_panels(review))
 
 
 def _panels(review: Review) -> "list[Panel]":
-    from hailuo_mcp.boards import Panel
+    from hailuo_mcp.media.boards import Panel
 
     panels = []
     first, crop = review.frame("first_frame_image"), review.crop
@@ -228,7 +230,8 @@ def _look_at(path: Path, frames: int) -> tuple[mp4.Mp4Facts, bytes, list[float]]
 
 
 def _miniature(path: Path) -> "Miniature":
-    from hailuo_mcp import miniatures, video
+    from hailuo_mcp import video
+    from hailuo_mcp.media import miniatures
 
     try:
         return miniatures.miniature(path)

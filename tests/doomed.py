@@ -45,7 +45,8 @@ class Fate:
         if not self._begun or not code.co_filename.startswith(_OURS):
             return
         inner = f" {arg.__qualname__}" if event.startswith("c_") else ""
-        place = f"{Path(code.co_filename).stem} {code.co_qualname}{inner} {event}"
+        module = frame.f_globals["__name__"].removeprefix("hailuo_mcp.")
+        place = f"{module} {code.co_qualname}{inner} {event}"
         with self._lock:
             self.passed[place] += 1
             if self._fatal == (place, self.passed[place]):

@@ -13,15 +13,15 @@ from doomed import Fate, Step
 
 from hailuo_mcp import app
 from hailuo_mcp.app import App
-from hailuo_mcp.film import Film
-from hailuo_mcp.film_script import Script, Shot, lay_out
-from hailuo_mcp.films import Films
+from hailuo_mcp.films.film import Film
+from hailuo_mcp.films.films import Films
+from hailuo_mcp.films.script import Script, Shot, lay_out
 from hailuo_mcp.settings import load_settings
 
 PRELOADED = [
     "film_hands",
     "hailuo_mcp.studio",
-    "hailuo_mcp.joining",
+    "hailuo_mcp.media.joining",
     "hailuo_mcp.simulator",
     "sqlalchemy.dialects.sqlite.aiosqlite",
     "stamina",

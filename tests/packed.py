@@ -21,8 +21,8 @@ from mcp import Client, StdioServerParameters
 from registry import server_json
 from rendered import ROOT, as_text
 
-from hailuo_mcp.bundle import write_bundle
 from hailuo_mcp.server import VERSION
+from hailuo_mcp.setup.bundle import write_bundle
 
 DIST = ROOT / "dist"
 MCPB = "@anthropic-ai/mcpb@2.1.2"

@@ -14,9 +14,9 @@ from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from registry import server_json
 
 from hailuo_mcp import camera, rules
-from hailuo_mcp.exits import EXITS
 from hailuo_mcp.server import build_server
 from hailuo_mcp.settings import Settings, load_settings, variable
+from hailuo_mcp.terminal.exits import EXITS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

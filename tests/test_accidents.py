@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from world import KEY, Time, World, play, text, world
 
-from hailuo_mcp import api, downloads, mp4, rules
+from hailuo_mcp import api, downloads, rules
+from hailuo_mcp.media import mp4
 from hailuo_mcp.simulator import Fault, Simulator
 from hailuo_mcp.surface import tools
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from world import KEY, World, world
 
-from hailuo_mcp import mp4
+from hailuo_mcp.media import mp4
 from hailuo_mcp.simulator import Fault
 
 

@@ -17,9 +17,11 @@ import pytest
 from mcp import Client, StdioServerParameters
 from packed import as_a_host_starts
 
-from hailuo_mcp import arguments, bundle, cli
-from hailuo_mcp.console import Console
+from hailuo_mcp import cli
 from hailuo_mcp.settings import Settings, load_settings, variable
+from hailuo_mcp.setup import bundle
+from hailuo_mcp.terminal import arguments
+from hailuo_mcp.terminal.console import Console
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "tests" / "schemas" / "mcpb-manifest-v0.4.schema.json"

@@ -17,8 +17,7 @@ import pytest
 from PIL import Image
 from world import KEY
 
-from hailuo_mcp import arguments, cli
-from hailuo_mcp.console import Console, Progress, fit
+from hailuo_mcp import cli
 from hailuo_mcp.errors import (
     ApiRefused,
     DownloadFailed,
@@ -29,10 +28,12 @@ from hailuo_mcp.errors import (
     RequestRejected,
     Unconfirmed,
 )
-from hailuo_mcp.exits import EXITS, code_of
-from hailuo_mcp.mp4 import inspect
+from hailuo_mcp.media.mp4 import inspect
 from hailuo_mcp.server import VERSION
 from hailuo_mcp.simulator import Bill, Fault, Simulator
+from hailuo_mcp.terminal import arguments
+from hailuo_mcp.terminal.console import Console, Progress, fit
+from hailuo_mcp.terminal.exits import EXITS, code_of
 
 PROGRAM = (sys.executable, "-m", "hailuo_mcp")
 START_SECONDS = 30

@@ -16,11 +16,12 @@ from mcp import Client
 from mcp_types import ResourceUpdatedNotification
 from world import KEY, SETTLE_SECONDS, Time, World, play, world
 
-from hailuo_mcp import files, mp4
+from hailuo_mcp import files
 from hailuo_mcp.api import HailuoApi, TaskStatus
 from hailuo_mcp.app import open_studio
 from hailuo_mcp.clocks import Steady
 from hailuo_mcp.journal import Journal
+from hailuo_mcp.media import mp4
 from hailuo_mcp.server import build_server
 from hailuo_mcp.simulator import Fault, Simulator
 from hailuo_mcp.simulator.contract import Order

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hailuo_mcp import animatic
-from hailuo_mcp.cutting import Cutter, Damaged
 from hailuo_mcp.errors import DownloadFailed
+from hailuo_mcp.films.cutting import Cutter, Damaged
+from hailuo_mcp.media import animatic
 
 
 def film_of(*clips: Path) -> Any:

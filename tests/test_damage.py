@@ -10,7 +10,8 @@ import av
 import pytest
 from PIL import Image
 
-from hailuo_mcp import animatic, camera, damage, mp4, video
+from hailuo_mcp import camera, video
+from hailuo_mcp.media import animatic, damage, mp4
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from world import KEY
 
-from hailuo_mcp import arguments, cli
-from hailuo_mcp.console import Console
-from hailuo_mcp.machine import within
+from hailuo_mcp import cli
+from hailuo_mcp.setup.machine import within
 from hailuo_mcp.simulator import Fault, Simulator
+from hailuo_mcp.terminal import arguments
+from hailuo_mcp.terminal.console import Console
 
 
 @dataclass

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFont
 
-from hailuo_mcp.mp4 import inspect
+from hailuo_mcp.media.mp4 import inspect
 from hailuo_mcp.settings import Settings, variable
 
 ROOT = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ from PIL import Image
 from test_process import bare
 from world import KEY
 
-from hailuo_mcp import mp4
+from hailuo_mcp.media import mp4
 from hailuo_mcp.simulator import Fault, Simulator
 
 KILLS = int(os.environ.get("HAILUO_TEST_FILM_KILLS", "40"))
@@ -30,7 +30,10 @@ SHOTS = 5
 FRAMES = 144  # of a shot of 6 s
 LATER_SECONDS = 100.0  # between two lives: leases and submits of the life before are over
 PATIENCE_SECONDS = 90.0
-MODULES = ("filming", "films", "film_journal", "cutting", "joining", "files", "journal", "studio", "collector", "app")
+MODULES = (
+    *("films.filming", "films.films", "films.journal", "films.cutting", "media.joining"),
+    *("files", "journal", "studio", "collector", "app"),
+)
 COLOURS = ("navy", "teal", "maroon", "gold", "olive", "purple")
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL and no fork")

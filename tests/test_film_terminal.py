@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 from world import KEY
 
-from hailuo_mcp import arguments, cli
-from hailuo_mcp.console import Console
-from hailuo_mcp.mp4 import inspect
+from hailuo_mcp import cli
+from hailuo_mcp.media.mp4 import inspect
 from hailuo_mcp.simulator import Simulator
+from hailuo_mcp.terminal import arguments
+from hailuo_mcp.terminal.console import Console
 
 PROMPTS = ("--prompt", "[Push in] to the gate", "--prompt", "over the roofs")
 

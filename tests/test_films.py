@@ -11,7 +11,8 @@ from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, ImageCo
 from world import KEY, Time, World, play, text
 from world import world as any_world
 
-from hailuo_mcp import mp4, video
+from hailuo_mcp import video
+from hailuo_mcp.media import mp4
 from hailuo_mcp.simulator import Fault, Simulator
 
 COLOURS = ("navy", "teal", "maroon", "gold", "olive", "purple")

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from hailuo_mcp import arguments, cli, hosts
-from hailuo_mcp.console import Console
-from hailuo_mcp.host_files import open_host_file
+from hailuo_mcp import cli
+from hailuo_mcp.setup import hosts
+from hailuo_mcp.setup.host_files import open_host_file
+from hailuo_mcp.terminal import arguments
+from hailuo_mcp.terminal.console import Console
 
 KEY = "sk-0123456789abcdef0123"
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")

@@ -16,7 +16,8 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageOps, ImageStat
 
-from hailuo_mcp import animatic, camera, joining, mp4, video
+from hailuo_mcp import camera, video
+from hailuo_mcp.media import animatic, joining, mp4
 
 SIZE = (256, 144)
 PROMPTS = ("[Push in]", "[Pan left]", "[Shake]")

@@ -21,7 +21,7 @@ from sqlalchemy import event
 
 from hailuo_mcp import journal_schema
 from hailuo_mcp.errors import BudgetReached, JournalUnavailable, NotFound, RequestRejected
-from hailuo_mcp.film_journal import FilmJournal
+from hailuo_mcp.films.journal import FilmJournal
 from hailuo_mcp.journal import Journal
 from hailuo_mcp.records import Home, Intent, State, Video
 

@@ -35,7 +35,7 @@ STAGES = {
     "at home",
 }
 # Moments that chance seldom meets: the file has its name and the journal does not know; it knows and nobody else does.
-AIMED_AT = ("files Draft.publish return", "media video_link call")
+AIMED_AT = ("files Draft.publish return", "surface.media video_link call")
 CALLS = ("submit", "query", "retrieve", "download")
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL and no fork")

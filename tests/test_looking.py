@@ -11,7 +11,8 @@ from mcp_types import BlobResourceContents, CallToolResult, ImageContent, Resour
 from PIL import Image, ImageChops, ImageStat
 from world import KEY, Time, World, play, text, world
 
-from hailuo_mcp import mp4, video
+from hailuo_mcp import video
+from hailuo_mcp.media import mp4
 from hailuo_mcp.simulator import Simulator
 
 

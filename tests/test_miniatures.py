@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from hailuo_mcp import animatic, camera, miniatures, mp4, video
+from hailuo_mcp import camera, video
+from hailuo_mcp.media import animatic, miniatures, mp4
 
 
 def clip(path: Path, size: tuple[int, int], seconds: float, fps: int = 24) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hailuo_mcp import mp4
+from hailuo_mcp.media import mp4
 
 Boxes = list[tuple[bytes, bytes]]
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps, ImageStat
 from test_frames import sent
 
-from hailuo_mcp import files, pictures
-from hailuo_mcp.containers import picture_of
+from hailuo_mcp import files
 from hailuo_mcp.frames import Judged, judge_file, judge_source
+from hailuo_mcp.media import pictures
+from hailuo_mcp.media.containers import picture_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 SIZE = (480, 360)

@@ -19,10 +19,10 @@ from mcp_types import BlobResourceContents, CallToolResult, EmbeddedResource, Im
 from PIL import Image
 from world import World, text, world
 
-from hailuo_mcp import mp4
-from hailuo_mcp.bundle import manifest
+from hailuo_mcp.media import mp4
 from hailuo_mcp.server import build_server
 from hailuo_mcp.settings import load_settings
+from hailuo_mcp.setup.bundle import manifest
 from hailuo_mcp.surface.player import PLAYER, SHOWN_BY
 
 PAGE = Path(__file__).parents[1] / "hailuo_mcp" / "surface" / "player.html"

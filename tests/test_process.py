@@ -21,7 +21,7 @@ from mcp.client.stdio import get_default_environment
 from world import text
 
 from hailuo_mcp.demo import PICTURES
-from hailuo_mcp.mp4 import inspect
+from hailuo_mcp.media.mp4 import inspect
 
 ERAS = ("auto", "legacy")
 MODULE = (sys.executable, "-m", "hailuo_mcp")

@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 import rendered
 
-from hailuo_mcp.bundle import write_bundle
 from hailuo_mcp.server import VERSION
 from hailuo_mcp.settings import Settings, variable
+from hailuo_mcp.setup.bundle import write_bundle
 
 CORE = ("generate_video", "check_status", "get_download_url", "download_video")
 CORE_BYTES_MAX = 8_000

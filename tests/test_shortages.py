@@ -22,8 +22,9 @@ from shortages import Disk, disk, limited, locked, words
 from test_process import FIRST, hosted
 from world import KEY, SETTLE_SECONDS
 
-from hailuo_mcp import mp4, owed
+from hailuo_mcp import owed
 from hailuo_mcp.errors import JournalUnavailable
+from hailuo_mcp.media import mp4
 from hailuo_mcp.records import Video
 from hailuo_mcp.simulator import Fault, Simulator
 

@@ -14,7 +14,8 @@ from mcp_types import ElicitRequestParams, ElicitResult
 from servers import started
 from world import KEY, SETTLE_SECONDS, World, play, text, world
 
-from hailuo_mcp import journal_schema, mp4
+from hailuo_mcp import journal_schema
+from hailuo_mcp.media import mp4
 from hailuo_mcp.server import build_server
 from hailuo_mcp.simulator import Fault
 

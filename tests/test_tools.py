@@ -10,7 +10,8 @@ import pytest
 from mcp_types import ResourceLink
 from world import KEY, World, text, world
 
-from hailuo_mcp import camera, mp4
+from hailuo_mcp import camera
+from hailuo_mcp.media import mp4
 from hailuo_mcp.simulator import Fault
 
 

@@ -9,7 +9,8 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageOps, ImageStat
 
-from hailuo_mcp import animatic, camera, motion, mp4, video
+from hailuo_mcp import camera, video
+from hailuo_mcp.media import animatic, motion, mp4
 
 SIZE = (256, 144)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 
 from hailuo_mcp import video
-from hailuo_mcp.joining import join
+from hailuo_mcp.media.joining import join
 
 
 def main() -> None:

@@ -20,7 +20,8 @@ class Video:
 
 def render(order: Order, target: Path) -> Video:
     """Make the video, or find it made already. Slow: call it in a thread."""
-    from hailuo_mcp import animatic, video  # late: loading FFmpeg takes a moment, and not every simulator renders
+    from hailuo_mcp import video  # late: loading FFmpeg takes a moment, and not every simulator renders
+    from hailuo_mcp.media import animatic
 
     leading = order.first or order.last
     size = video.output_size(leading.size if leading else None, order.short_side)

@@ -14,10 +14,10 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from pydantic import BaseModel, Field
 
 from hailuo_mcp.app import App
-from hailuo_mcp.film_script import Script, Shot, lay_out
+from hailuo_mcp.films.script import Script, Shot, lay_out
 
 if TYPE_CHECKING:
-    from hailuo_mcp.film_plan import Plan
+    from hailuo_mcp.films.plan import Plan
 
 
 class Consent(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from mcp_types import CallToolResult, ContentBlock, TextContent
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from hailuo_mcp.film_script import SHOTS_MAX
+from hailuo_mcp.films.script import SHOTS_MAX
 from hailuo_mcp.plain import plain, plain_data
 from hailuo_mcp.rules import (
     DEFAULT_DURATION,

@@ -8,8 +8,8 @@ from mcp.server.mcpserver.resolve import Resolve
 from mcp_types import CallToolResult
 
 from hailuo_mcp.app import App
-from hailuo_mcp.film_script import Shot
-from hailuo_mcp.film_words import (
+from hailuo_mcp.films.script import Shot
+from hailuo_mcp.films.words import (
     film_failure,
     film_words,
     plan_words,
@@ -39,10 +39,10 @@ from hailuo_mcp.surface.media import film_links, picture, video_link
 from hailuo_mcp.surface.tool import HailuoTool
 
 if TYPE_CHECKING:
-    from hailuo_mcp.film import Film
-    from hailuo_mcp.film_plan import Plan
-    from hailuo_mcp.films import Films
-    from hailuo_mcp.screening import Sketch
+    from hailuo_mcp.films.film import Film
+    from hailuo_mcp.films.films import Films
+    from hailuo_mcp.films.plan import Plan
+    from hailuo_mcp.films.screening import Sketch
 
 
 class FilmTools:

@@ -6,8 +6,8 @@ from mcp_types import CallToolResult
 
 from hailuo_mcp.app import App
 from hailuo_mcp.errors import RequestRejected
-from hailuo_mcp.film_script import is_film
-from hailuo_mcp.film_words import film_words
+from hailuo_mcp.films.script import is_film
+from hailuo_mcp.films.words import film_words
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION
 from hailuo_mcp.surface.contract import (
     Checked,

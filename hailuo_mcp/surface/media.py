@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mcp_types import ImageContent, ResourceLink
 
 if TYPE_CHECKING:
-    from hailuo_mcp.film import Film
+    from hailuo_mcp.films.film import Film
 
 
 def picture(jpeg: bytes) -> ImageContent:

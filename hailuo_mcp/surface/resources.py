@@ -11,7 +11,7 @@ from mcp_types import Completion, CompletionArgument, CompletionContext, PromptR
 from hailuo_mcp import camera, rules
 from hailuo_mcp.app import App
 from hailuo_mcp.errors import HailuoError, NotFound
-from hailuo_mcp.film_words import film_row, shot_rows
+from hailuo_mcp.films.words import film_row, shot_rows
 from hailuo_mcp.plain import plain_data
 from hailuo_mcp.surface.rows import iso, row
 from hailuo_mcp.surface.updates import FILMS, VIDEOS

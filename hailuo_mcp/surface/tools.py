@@ -10,8 +10,8 @@ from mcp.server.mcpserver.resolve import Resolve
 from mcp_types import CallToolResult
 
 from hailuo_mcp.app import App
-from hailuo_mcp.film_script import is_film
-from hailuo_mcp.film_words import film_failure, film_row, film_words, shot_rows
+from hailuo_mcp.films.script import is_film
+from hailuo_mcp.films.words import film_failure, film_row, film_words, shot_rows
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, Status
 from hailuo_mcp.surface.consent import Consent, agreed, ask_person
 from hailuo_mcp.surface.contract import (
@@ -44,7 +44,7 @@ from hailuo_mcp.surface.rows import clip_words, file_facts, iso, row
 from hailuo_mcp.surface.tool import HailuoTool
 
 if TYPE_CHECKING:
-    from hailuo_mcp.film import Film
+    from hailuo_mcp.films.film import Film
     from hailuo_mcp.records import Video
 
 SUBMIT_WAIT_SECONDS = 45.0  # a slow line may need longer; the sending goes on

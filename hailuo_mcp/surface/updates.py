@@ -14,7 +14,7 @@ from mcp_types import INVALID_PARAMS, EmptyResult, SubscribeRequestParams, Unsub
 if TYPE_CHECKING:
     from mcp.server.connection import Connection
 
-    from hailuo_mcp.film import Film
+    from hailuo_mcp.films.film import Film
     from hailuo_mcp.records import Video
 
 VIDEOS = "hailuo://videos"

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 from test_mp4 import write
 from world import KEY
 
-from hailuo_mcp import camera, pictures, rules
+from hailuo_mcp import camera, rules
+from hailuo_mcp.media import pictures
 
 
 def picture(form: str, mode: str = "RGB", size: tuple[int, int] = (310, 320), **options: object) -> bytes:

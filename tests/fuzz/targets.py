@@ -21,10 +21,11 @@ import stamina
 from seeds import ODD, picture, usual
 from world import KEY, text, world
 
-from hailuo_mcp import camera, mp4, pictures
+from hailuo_mcp import camera
 from hailuo_mcp.api import HailuoApi
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, HailuoError, RequestRejected
 from hailuo_mcp.frames import Judged, crop_of, judge_file, judge_source, judge_url
+from hailuo_mcp.media import mp4, pictures
 from hailuo_mcp.rules import request_problems
 from hailuo_mcp.simulator.contract import SENSITIVE, read_order
 from hailuo_mcp.simulator.stills import read_frame

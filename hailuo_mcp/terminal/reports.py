@@ -4,10 +4,10 @@ import argparse
 import time
 from typing import Any
 
-from hailuo_mcp.console import Console, fit
-from hailuo_mcp.exits import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
 from hailuo_mcp.records import Video
 from hailuo_mcp.rules import TYPICAL_MINUTES
+from hailuo_mcp.terminal.console import Console, fit
+from hailuo_mcp.terminal.exits import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
 
 
 def end(video: Video, options: argparse.Namespace, console: Console, more: dict[str, Any]) -> int:

@@ -8,10 +8,8 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hailuo_mcp import mp4
 from hailuo_mcp.clocks import Steady
 from hailuo_mcp.collector import Collector, is_home
-from hailuo_mcp.cutting import Cutter, Damaged
 from hailuo_mcp.errors import (
     ApiUnavailable,
     BudgetReached,
@@ -20,10 +18,12 @@ from hailuo_mcp.errors import (
     NotReady,
     Unconfirmed,
 )
-from hailuo_mcp.film import Film, ShotState, assemble
-from hailuo_mcp.film_journal import FilmJournal, FilmRecord
-from hailuo_mcp.film_script import Script
+from hailuo_mcp.films.cutting import Cutter, Damaged
+from hailuo_mcp.films.film import Film, ShotState, assemble
+from hailuo_mcp.films.journal import FilmJournal, FilmRecord
+from hailuo_mcp.films.script import Script
 from hailuo_mcp.journal import Journal
+from hailuo_mcp.media import mp4
 from hailuo_mcp.records import Video
 from hailuo_mcp.stills import last_frame
 from hailuo_mcp.studio import Place, Request, Submitted

@@ -16,7 +16,7 @@ from hailuo_mcp.settings import KEY_VARIABLE, Settings, load_settings, variable
 from hailuo_mcp.surface.player import for_models
 
 NAME = "hailuo-mcp"
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 _EPOCH = (2026, 1, 1, 0, 0, 0)  # the same sources give the same file, byte by byte
 
 

@@ -14,8 +14,8 @@ from typing import BinaryIO, cast
 from PIL import Image, ImageCms
 
 from hailuo_mcp import handles
-from hailuo_mcp.containers import Body, Bounded, picture_of, webp_size
 from hailuo_mcp.errors import RequestRejected
+from hailuo_mcp.media.containers import Body, Bounded, picture_of, webp_size
 from hailuo_mcp.rules import (
     FRAME_ASPECT_MAX,
     FRAME_ASPECT_MIN,

@@ -11,7 +11,8 @@ import av
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageOps
 
-from hailuo_mcp import camera, motion, video
+from hailuo_mcp import camera, video
+from hailuo_mcp.media import motion
 
 _DISSOLVE = (0.3, 0.7)  # of the clip
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from hailuo_mcp.exits import EXITS
 from hailuo_mcp.rules import DEFAULT_DURATION, DEFAULT_RESOLUTION, DURATIONS, RESOLUTIONS, one_of
+from hailuo_mcp.terminal.exits import EXITS
 
 if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hailuo_mcp.film_journal import FilmRecord
-from hailuo_mcp.film_script import Script, Shot
+from hailuo_mcp.films.journal import FilmRecord
+from hailuo_mcp.films.script import Script, Shot
 from hailuo_mcp.records import Video
 from hailuo_mcp.rules import Status
 

@@ -11,16 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hailuo_mcp import files, typed
+from hailuo_mcp import files
 from hailuo_mcp.app import open_studio
-from hailuo_mcp.console import Console, Progress
 from hailuo_mcp.errors import ApiUnavailable, DownloadFailed
-from hailuo_mcp.exits import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
 from hailuo_mcp.records import Video
-from hailuo_mcp.reports import end, facts, show, standing, waiting
 from hailuo_mcp.rules import TYPICAL_MINUTES
 from hailuo_mcp.settings import Settings
 from hailuo_mcp.studio import Request, Studio, Submitted
+from hailuo_mcp.terminal import typed
+from hailuo_mcp.terminal.console import Console, Progress
+from hailuo_mcp.terminal.exits import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
+from hailuo_mcp.terminal.reports import end, facts, show, standing, waiting
 
 ROUND_SECONDS = 600.0  # of one wait; then the API is asked anew
 PATIENCE_SECONDS = 600.0  # how long the API may be out of reach before the watch ends

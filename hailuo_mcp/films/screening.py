@@ -7,10 +7,11 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from hailuo_mcp import camera, files, mp4
+from hailuo_mcp import camera, files
 from hailuo_mcp.errors import NotReady, RequestRejected
-from hailuo_mcp.film import Film
-from hailuo_mcp.film_plan import Plan
+from hailuo_mcp.films.film import Film
+from hailuo_mcp.films.plan import Plan
+from hailuo_mcp.media import mp4
 
 SKETCH_SHORT_SIDE = 384  # pixels
 PREVIEW_NAME = "preview-film.mp4"
@@ -76,7 +77,8 @@ def _tile(image: Image.Image | None) -> Image.Image:
 
 def _sketch(plan: Plan, folder: Path) -> Sketch:
     """Draw every shot and join them."""
-    from hailuo_mcp import animatic, joining, video
+    from hailuo_mcp import video
+    from hailuo_mcp.media import animatic, joining
 
     shots = plan.script.shots
     leading = next((_picture(plan, source) for shot in shots for source in (shot.first, shot.last) if source), None)
@@ -111,7 +113,8 @@ def _picture(plan: Plan, source: str | None) -> Image.Image | None:
 
 
 def _sheet(clips: list[tuple[int, Path]]) -> bytes:
-    from hailuo_mcp import joining, video
+    from hailuo_mcp import video
+    from hailuo_mcp.media import joining
 
     clips = [(number, path) for number, path in clips if path.is_file()]
     if not clips:

@@ -6,12 +6,12 @@ import json
 import sys
 from typing import Any
 
-from hailuo_mcp import hosts
-from hailuo_mcp.console import Console
 from hailuo_mcp.errors import NotConfigured
-from hailuo_mcp.exits import EXIT_OK
-from hailuo_mcp.host_files import HostFile, open_host_file
 from hailuo_mcp.settings import KEY_VARIABLE, Settings, load_settings
+from hailuo_mcp.setup import hosts
+from hailuo_mcp.setup.host_files import HostFile, open_host_file
+from hailuo_mcp.terminal.console import Console
+from hailuo_mcp.terminal.exits import EXIT_OK
 
 
 def install(options: argparse.Namespace, console: Console) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hailuo_mcp.hosts import ConfigurationRefused
+from hailuo_mcp.setup.hosts import ConfigurationRefused
 
 _SECRET = re.compile(r'("[^"]*(?:key|token|secret|password|auth)[^"]*"\s*:\s*)"(?!\$\{)[^"]*"', re.IGNORECASE)
 

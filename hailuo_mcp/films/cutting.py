@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hailuo_mcp import files, mp4
+from hailuo_mcp import files
 from hailuo_mcp.errors import DownloadFailed
-from hailuo_mcp.film import Film
+from hailuo_mcp.films.film import Film
+from hailuo_mcp.media import mp4
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class Cutter:
             await asyncio.to_thread(cut.path.unlink)
 
     def _cut(self, film: Film, gone: threading.Event) -> Cut:
-        from hailuo_mcp import joining, video  # late: loading FFmpeg takes a moment
+        from hailuo_mcp import video  # late: loading FFmpeg takes a moment
+        from hailuo_mcp.media import joining
 
         clips = [Path(str(shot.path)) for shot in film.shots]
         name = film.record.id

@@ -8,14 +8,14 @@ from pathlib import Path
 from hailuo_mcp import files
 from hailuo_mcp.clocks import Steady
 from hailuo_mcp.errors import NotReady, RequestRejected
-from hailuo_mcp.film import Film
-from hailuo_mcp.film_journal import FilmJournal, FilmRecord
-from hailuo_mcp.film_plan import Plan, Planner
-from hailuo_mcp.film_script import SHOTS_MAX, Script, Shot, lay_out
-from hailuo_mcp.filming import Filming
+from hailuo_mcp.films.film import Film
+from hailuo_mcp.films.filming import Filming
+from hailuo_mcp.films.journal import FilmJournal, FilmRecord
+from hailuo_mcp.films.plan import Plan, Planner
+from hailuo_mcp.films.screening import Screening, Sketch
+from hailuo_mcp.films.script import SHOTS_MAX, Script, Shot, lay_out
 from hailuo_mcp.journal import Journal
 from hailuo_mcp.records import Video
-from hailuo_mcp.screening import Screening, Sketch
 from hailuo_mcp.waiting import Sleep
 
 STEP_SECONDS = 20.0  # who pays waits at most so long for the first shots to be sent

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hailuo_mcp.film import Film, ShotState
-    from hailuo_mcp.film_plan import Plan
+    from hailuo_mcp.films.film import Film, ShotState
+    from hailuo_mcp.films.plan import Plan
 
 
 def film_words(film: "Film") -> str:

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from hailuo_mcp import camera
 from hailuo_mcp.errors import RequestRejected
-from hailuo_mcp.film_script import Script, Shot
+from hailuo_mcp.films.script import Script, Shot
 from hailuo_mcp.frames import Judged, crop_of
 from hailuo_mcp.journal import Journal
 from hailuo_mcp.review import Reviewer

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from sqlalchemy import Row, or_, select
 
 from hailuo_mcp.errors import NotFound
-from hailuo_mcp.film_script import PREFIX
+from hailuo_mcp.films.script import PREFIX
 from hailuo_mcp.journal import HOUR_SECONDS, Journal
 from hailuo_mcp.journal_schema import films
 

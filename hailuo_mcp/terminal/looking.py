@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from hailuo_mcp import files, typed
+from hailuo_mcp import files
 from hailuo_mcp.app import open_studio
-from hailuo_mcp.console import Console, Progress
-from hailuo_mcp.exits import EXIT_FAILED, EXIT_OK
 from hailuo_mcp.frames import Judged
 from hailuo_mcp.review import Review
 from hailuo_mcp.settings import Settings
+from hailuo_mcp.terminal import typed
+from hailuo_mcp.terminal.console import Console, Progress
+from hailuo_mcp.terminal.exits import EXIT_FAILED, EXIT_OK
 from hailuo_mcp.viewing import crop_words
 
 USUAL_PREVIEW_SECONDS = 5.0

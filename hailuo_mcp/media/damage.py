@@ -10,7 +10,8 @@ from typing import Any
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from hailuo_mcp import mp4, video
+from hailuo_mcp import video
+from hailuo_mcp.media import mp4
 
 # Pictures are decoded one after the other: 6 s of 1080p take 1.2 s on two cores and, like any length, about 60 MB.
 # This is ten times that. What lies behind it in a file that long is only looked at for torn parts, which costs nothing.

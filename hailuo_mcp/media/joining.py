@@ -21,7 +21,8 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
-from hailuo_mcp import damage, mp4, video
+from hailuo_mcp import video
+from hailuo_mcp.media import damage, mp4
 
 _NO_CLIP = "A film needs at least one clip."
 _TICKS = 10_000  # in a second, at least: how short one tick is

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from PIL import Image, ImageCms
 
 from hailuo_mcp.errors import RequestRejected
-from hailuo_mcp.pictures import BROKEN, DEEP_MODES, damaged, look, opened, orientation_of
+from hailuo_mcp.media.pictures import BROKEN, DEEP_MODES, damaged, look, opened, orientation_of
 
 # More cannot help: a 4:3 frame that is cropped to the 1920x1080 of a 16:9 video needs 1440.
 SHORT_SIDE_KEPT = 1440

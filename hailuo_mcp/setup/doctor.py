@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from hailuo_mcp import journal_health, journal_schema, machine
+from hailuo_mcp import journal_health, journal_schema
 from hailuo_mcp.api import HailuoApi
 from hailuo_mcp.errors import ApiRefused, ApiUnavailable, JournalUnavailable, NotConfigured, NotFound
-from hailuo_mcp.host_files import open_host_file
-from hailuo_mcp.hosts import ConfigurationRefused, Entry, Host, known_hosts, our_entries
-from hailuo_mcp.machine import Finding
 from hailuo_mcp.settings import KEY_VARIABLE, Settings, is_reference, load_settings
+from hailuo_mcp.setup import machine
+from hailuo_mcp.setup.host_files import open_host_file
+from hailuo_mcp.setup.hosts import ConfigurationRefused, Entry, Host, known_hosts, our_entries
+from hailuo_mcp.setup.machine import Finding
 
 READ_SECONDS = 15.0
 IMPOSSIBLE_TASK = "0"  # asking after it costs nothing, and the answer tells whether the key was taken

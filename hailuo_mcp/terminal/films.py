@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from hailuo_mcp import typed
 from hailuo_mcp.app import open_films
-from hailuo_mcp.console import Console, Progress
 from hailuo_mcp.errors import NotConfigured
-from hailuo_mcp.exits import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
-from hailuo_mcp.film import Film
-from hailuo_mcp.film_plan import Plan
-from hailuo_mcp.film_script import Script, Shot, lay_out
-from hailuo_mcp.film_words import film_failure, film_words, plan_words, planned_row, shot_rows
-from hailuo_mcp.films import Films
+from hailuo_mcp.films.film import Film
+from hailuo_mcp.films.films import Films
+from hailuo_mcp.films.plan import Plan
+from hailuo_mcp.films.script import Script, Shot, lay_out
+from hailuo_mcp.films.words import film_failure, film_words, plan_words, planned_row, shot_rows
 from hailuo_mcp.rules import DEFAULT_DURATION, TYPICAL_MINUTES
 from hailuo_mcp.settings import Settings
+from hailuo_mcp.terminal import typed
+from hailuo_mcp.terminal.console import Console, Progress
+from hailuo_mcp.terminal.exits import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
 
 ROUND_SECONDS = 600.0  # of one wait; then the films are asked anew
 USUAL_PREVIEW_SECONDS = 15.0

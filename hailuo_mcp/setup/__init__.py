@@ -1,0 +1,1 @@
+"""Getting the server into an assistant, and finding out why it does not run there."""
