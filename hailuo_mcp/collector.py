@@ -249,8 +249,11 @@ class Collector:
         """Start a video's turn when it is due. Not awaited: what hangs must not hold up the others."""
         care = self._care(str(video.task_id))
         idle = care.turn is None or care.turn.done()
-        if idle and self._now() >= max(care.next_look, self._paused_until):
+        if idle and self._is_due(care):
             care.turn = asyncio.create_task(self._turn(video, care))
+
+    def _is_due(self, care: _Care) -> bool:
+        return self._now() >= max(care.next_look, self._paused_until)
 
     async def _turn(self, video: Video, care: _Care) -> None:
         """A look, and the way home when the video is done."""
@@ -261,7 +264,8 @@ class Collector:
         try:
             if video.state == "Processing":
                 async with self._looking:
-                    video = await self.look(task_id)
+                    # Where many wait here, a caller may have looked meanwhile, or the API asked for a pause.
+                    video = await self.look(task_id) if self._is_due(care) else care.video or video
                 if video.state == "Processing" and self._clock() - video.created_at > STALE_SECONDS:
                     care.next_look = self._now() + STALE_LOOK_SECONDS
             if video.state == "Success" and not video.path:

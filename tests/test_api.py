@@ -55,6 +55,7 @@ async def upstream() -> AsyncIterator[Upstream]:
                 writer.write(answer)
         except asyncio.IncompleteReadError:
             writer.close()
+            await writer.wait_closed()
         async with found.changed:
             found.closed += 1
             found.changed.notify_all()
@@ -62,6 +63,8 @@ async def upstream() -> AsyncIterator[Upstream]:
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield found
+        async with asyncio.timeout(60), found.changed:
+            await found.changed.wait_for(lambda: not found.open)
 
 
 async def test_many_queries_at_once_leave_few_connections_and_the_next_ones_reuse_one() -> None:

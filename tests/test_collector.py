@@ -20,6 +20,7 @@ from hailuo_mcp import files
 from hailuo_mcp.api import HailuoApi, TaskStatus
 from hailuo_mcp.app import open_studio
 from hailuo_mcp.clocks import Steady
+from hailuo_mcp.collector import WATCHED_AT_ONCE
 from hailuo_mcp.journal import Journal
 from hailuo_mcp.media import mp4
 from hailuo_mcp.server import build_server
@@ -98,23 +99,35 @@ async def test_who_stops_waiting_is_let_go_at_any_moment(
 # How often the API is asked
 
 
-async def test_500_videos_under_way_are_asked_for_once_an_interval_however_many_wait(tmp_path: Path) -> None:
-    time = Time()
-    ledger = Ledger(tmp_path / "ledger")
-    for number in range(MANY):
+@asynccontextmanager
+async def under_way(folder: Path, time: Time, many: int) -> AsyncIterator[Simulator]:
+    """An API that is at work on so many videos."""
+    ledger = Ledger(folder / "ledger")
+    for number in range(many):
         payload = {"prompt": f"video {number}", "duration": 6}
         ledger.append(new_task(Order(payload, 144, None, None), KEY, time.now, None))
     async with Simulator(
-        keys=(KEY,), generation_seconds=86_400, clock=time.clock, folder=tmp_path / "sim", ledger=tmp_path / "ledger"
+        keys=(KEY,), generation_seconds=86_400, clock=time.clock, folder=folder / "sim", ledger=folder / "ledger"
     ) as simulator:
+        yield simulator
+
+
+async def known(w: World) -> None:
+    """The journal has a record of each."""
+    async with journal_of(w) as journal:
+        for bill in w.simulator.ledger:
+            await journal.observed(bill.task_id, state="Processing")
+
+
+async def test_500_videos_under_way_are_asked_for_once_an_interval_however_many_wait(tmp_path: Path) -> None:
+    time = Time()
+    async with under_way(tmp_path, time, MANY) as simulator:
         given: dict[str, Any] = {"collect": True, "poll_interval": INTERVAL}
         async with (
             play(tmp_path, simulator, time, **given) as w,
             play(tmp_path, simulator, time, **given) as other,
         ):
-            async with journal_of(w) as journal:
-                for bill in simulator.ledger:
-                    await journal.observed(bill.task_id, state="Processing")
+            await known(w)
             start = time.now
             tasks = [bill.task_id for bill in simulator.ledger]
             waiting = [
@@ -133,9 +146,9 @@ async def test_500_videos_under_way_are_asked_for_once_an_interval_however_many_
             for request in simulator.requests:
                 asked[request.query["task_id"]].append(request.at)
         assert min(map(len, asked.values())) >= 2, "each is watched"
-        # A query is heard up to some steps of the test's clock after it was sent.
+        # On a busy machine a query is heard some steps of the test's clock after it was sent.
         gaps = [later - earlier for times in asked.values() for earlier, later in pairwise(times)]
-        assert min(gaps) > 0.8 * INTERVAL
+        assert min(gaps) > 0.5 * INTERVAL
         assert max(map(len, asked.values())) <= (time.now - start) / INTERVAL + 1
 
 
@@ -175,6 +188,21 @@ async def test_who_waits_heeds_the_apis_wish_to_be_left_alone(tmp_path: Path) ->
         await w.do("check_status", task_id=task_id, wait_seconds=50)
         _, refused, again = (request.at for request in w.simulator.requests if request.call == "query")
         assert again - refused >= 38
+
+
+async def test_a_crowd_that_is_to_be_asked_for_heeds_it_too(tmp_path: Path) -> None:
+    time = Time()
+    async with (
+        under_way(tmp_path, time, 5 * WATCHED_AT_ONCE) as simulator,
+        play(tmp_path, simulator, time, collect=True, poll_interval=INTERVAL) as w,
+    ):
+        simulator.faults.query += [Fault(code=1002, headers={"Retry-After": "38"})] * WATCHED_AT_ONCE
+        await known(w)
+        await until(w, lambda: w.calls("query") > 0)
+        await pass_time(w, 30)
+        assert w.calls("query") <= WATCHED_AT_ONCE
+        await pass_time(w, 30)
+        assert len({request.query["task_id"] for request in simulator.requests}) == len(simulator.ledger)
 
 
 # Home, whatever happens

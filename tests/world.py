@@ -22,6 +22,7 @@ from hailuo_mcp.simulator import Simulator
 
 KEY = "sk-simulated-0123456789abcdef"
 SETTLE_SECONDS = 0.006  # real time that a call gets for real input and output before the next sleeper is woken
+TURNS = 10  # of the loop: what a busy machine may not do within a given time, such as connect and ask, ends in these
 ANSWER_SECONDS = 5.0  # real time that the simulated API gets for an answer meanwhile
 
 
@@ -122,6 +123,8 @@ class Time:
         quiet = 0
         for _ in range(int(ANSWER_SECONDS / SETTLE_SECONDS)):
             await asyncio.to_thread(int)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
             quiet = 0 if self._is_busy() else quiet + 1
             if quiet == 3:  # what ends here often begins the next thing there
                 break
