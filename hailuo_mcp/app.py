@@ -110,7 +110,7 @@ class App:
         )
         self.collector.announce = self.announce
         film_journal = FilmJournal(journal)
-        stills = Stills(self.collector, film_journal, settings.output_dir, sleep=self._sleep)
+        stills = Stills(self.collector, film_journal.file, settings.output_dir, sleep=self._sleep)
         open_file = partial(open_confined, folders=settings.frame_folders(self.transport))
         reviewer = Reviewer(
             open_file, Remote(own_machine=is_loopback(urlsplit(settings.base_url).hostname or "")), stills

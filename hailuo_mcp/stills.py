@@ -2,14 +2,13 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from hailuo_mcp import files
 from hailuo_mcp.collector import Collector
 from hailuo_mcp.errors import NotReady, RequestRejected
-from hailuo_mcp.films.journal import FilmJournal
-from hailuo_mcp.films.script import is_film
 from hailuo_mcp.media import mp4
 from hailuo_mcp.records import Video
 from hailuo_mcp.waiting import Sleep, done_within
@@ -31,18 +30,18 @@ def is_reference(source: str) -> bool:
 
 
 class Stills:
-    """Brings videos home when their frames are wanted."""
+    """Brings videos home when their frames are wanted. `film_file` finds the file of a film, None for another id."""
 
     def __init__(
         self,
         collector: Collector,
-        films: FilmJournal,
+        film_file: Callable[[str], Awaitable[Path | None]],
         output_dir: Path,
         *,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._collector = collector
-        self._films = films
+        self._film_file = film_file
         self._output_dir = output_dir
         self._sleep = sleep
 
@@ -50,17 +49,10 @@ class Stills:
         """The file of a clip that is named by its task_id, or by its name in the output folder."""
         if path := files.find_video(clip, self._output_dir):
             return path, None
-        if is_film(clip):
-            return await self._film(clip), None
+        if path := await self._film_file(clip):
+            return path, None
         video = await self._home(clip)
         return Path(str(video.path)), video
-
-    async def _film(self, film_id: str) -> Path:
-        """The file of a film; raises NotReady until it is joined."""
-        film = await self._films.find(film_id)
-        if not film.finished:
-            raise NotReady(f"Film {film_id} is not joined yet; check_status(task_id={film_id!r}) tells how it stands.")
-        return Path(str(film.path))
 
     async def _home(self, task_id: str) -> Video:
         """The video with its file at hand; raises NotReady when it is not finished or takes long to download."""

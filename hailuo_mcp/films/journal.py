@@ -3,12 +3,13 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sqlalchemy import Row, or_, select
 
-from hailuo_mcp.errors import NotFound
-from hailuo_mcp.films.script import PREFIX
+from hailuo_mcp.errors import NotFound, NotReady
+from hailuo_mcp.films.script import PREFIX, is_film
 from hailuo_mcp.journal import HOUR_SECONDS, Journal
 from hailuo_mcp.journal_schema import films
 
@@ -57,6 +58,15 @@ class FilmJournal:
         async with self._journal.reading() as connection:
             row = (await connection.execute(self._named(film_id))).first()
         return _film(row) if row else _missing(film_id)
+
+    async def file(self, clip: str) -> Path | None:
+        """The file of a film, None for an id that is no film's; raises NotFound, and NotReady until it is joined."""
+        if not is_film(clip):
+            return None
+        film = await self.find(clip)
+        if not film.finished:
+            raise NotReady(f"Film {clip} is not joined yet; check_status(task_id={clip!r}) tells how it stands.")
+        return Path(str(film.path))
 
     async def edit(self, film_id: str, change: Callable[[FilmRecord], str]) -> FilmRecord:
         """Give a film the script that `change` makes of it; a new one makes it unfinished. Raises NotFound."""
