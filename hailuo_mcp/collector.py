@@ -81,6 +81,8 @@ class Collector:
         self._lease_seconds = max(30.0, 3 * interval)
         self._cares: dict[str, _Care] = {}
         self._paused_until = 0.0
+        self._wanted: set[str] = set()  # tasks to be claimed
+        self._leasing = asyncio.Lock()
         self._looking = asyncio.Semaphore(WATCHED_AT_ONCE)
         self._fetching = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
         self.announce: Announce | None = None
@@ -106,13 +108,18 @@ class Collector:
     async def glance(self, task_id: str) -> Video:
         """The record; the API is asked only where it may have news, and at most once in an interval."""
         care = self._care(task_id)
+        if self.under_way(task_id) and not self._is_fresh(care):
+            await self._leased(task_id, care)
         # Others leave a video that is watched here alone, so what is remembered of it need not be read again.
         known = self.under_way(task_id) if care.leased_until > self._now() else None
         known = known or await self._journal.find(task_id)
-        fresh = self._now() - care.looked_at < self._interval
-        if known and (known.state == "Failed" or known.file_id or fresh or not await self._leased(task_id, care)):
+        settled = known and (known.state == "Failed" or known.file_id or self._is_fresh(care))
+        if known and (settled or not await self._leased(task_id, care)):
             return known
         return await self.look(task_id)
+
+    def _is_fresh(self, care: _Care) -> bool:
+        return self._now() - care.looked_at < self._interval
 
     async def resolve(self, record: str, task_id: str) -> Video:
         """Give an unconfirmed request the task that a person found; raises NotFound when the API does not know it."""
@@ -346,10 +353,17 @@ class Collector:
 
     async def _leased(self, task_id: str, care: _Care) -> bool:
         """Whether this process watches the video, claiming it when nobody does."""
-        now = self._now()
-        ends_soon = care.leased_until - now < self._lease_seconds / 3
-        if ends_soon and await self._journal.lease(self._owner, seconds=self._lease_seconds, task_ids=[task_id]):
-            care.leased_until = now + self._lease_seconds
+        if care.leased_until - self._now() < self._lease_seconds / 3:
+            self._wanted.add(task_id)
+            async with self._leasing:
+                # Who comes while one claim is being written shares the next.
+                if task_id in self._wanted:
+                    wanted, self._wanted, now = self._wanted, set(), self._now()
+                    for video in await self._journal.lease(self._owner, seconds=self._lease_seconds, task_ids=wanted):
+                        held = self._care(str(video.task_id))
+                        held.leased_until = now + self._lease_seconds
+                        if held.video and held.video.updated_at < video.updated_at:
+                            held.video = video  # another process wrote it
         return care.leased_until > self._now()
 
     async def _sleep_or(self, event: asyncio.Event, seconds: float) -> None:

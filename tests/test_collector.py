@@ -23,6 +23,7 @@ from hailuo_mcp.clocks import Steady
 from hailuo_mcp.collector import WATCHED_AT_ONCE
 from hailuo_mcp.journal import Journal
 from hailuo_mcp.media import mp4
+from hailuo_mcp.records import Video
 from hailuo_mcp.server import build_server
 from hailuo_mcp.simulator import Fault, Simulator
 from hailuo_mcp.simulator.contract import Order
@@ -150,6 +151,30 @@ async def test_500_videos_under_way_are_asked_for_once_an_interval_however_many_
         gaps = [later - earlier for times in asked.values() for earlier, later in pairwise(times)]
         assert min(gaps) > 0.5 * INTERVAL
         assert max(map(len, asked.values())) <= (time.now - start) / INTERVAL + 1
+
+
+async def test_who_asks_about_many_at_once_claims_them_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims: list[int] = []
+    lease = Journal.lease
+
+    async def counted(self: Journal, *given: Any, **named: Any) -> list[Video]:
+        claims.append(len(named["task_ids"]))
+        return await lease(self, *given, **named)
+
+    monkeypatch.setattr(Journal, "lease", counted)
+    time = Time()
+    async with under_way(tmp_path, time, 40) as simulator, play(tmp_path, simulator, time) as w:
+        tasks = [bill.task_id for bill in simulator.ledger]
+        await known(w)
+        for round_ in (1, 2):
+            claims.clear()
+            await asyncio.gather(*(w.do("check_status", task_id=task) for task in tasks))
+            assert sum(claims) == len(tasks)
+            assert len(claims) <= len(tasks) / 4
+            assert w.calls("query") == round_ * len(tasks)
+            await time.advance(100)  # the claims have ended
 
 
 async def test_an_idle_watch_stays_flat(tmp_path: Path) -> None:
