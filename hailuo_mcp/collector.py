@@ -5,9 +5,11 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hailuo_mcp.api import HailuoApi, VideoLink
 from hailuo_mcp.clocks import Steady
@@ -49,6 +51,7 @@ class _Care:
     look: asyncio.Task[Video] | None = None
     fetch: asyncio.Task[Video] | None = None
     turn: asyncio.Task[None] | None = None
+    waiting: int = 0  # callers
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -81,8 +84,10 @@ class Collector:
         self._lease_seconds = max(30.0, 3 * interval)
         self._cares: dict[str, _Care] = {}
         self._paused_until = 0.0
-        self._wanted: set[str] = set()  # tasks to be claimed
-        self._leasing = asyncio.Lock()
+        self._wanted: set[str] = set()  # tasks that the next claim is to hold
+        self._next_claim: asyncio.Task[None] | None = None
+        self._claims: set[asyncio.Task[None]] = set()
+        self._claiming = asyncio.Lock()
         self._looking = asyncio.Semaphore(WATCHED_AT_ONCE)
         self._fetching = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
         self.announce: Announce | None = None
@@ -91,7 +96,8 @@ class Collector:
 
     async def close(self) -> None:
         """Stop what is under way and let other processes take over; partial downloads stay for the next one."""
-        running = [task for care in self._cares.values() for task in (care.turn, care.look, care.fetch) if task]
+        running: list[asyncio.Task[Any]] = [*self._claims]
+        running += [task for care in self._cares.values() for task in (care.turn, care.look, care.fetch) if task]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -107,16 +113,32 @@ class Collector:
 
     async def glance(self, task_id: str) -> Video:
         """The record; the API is asked only where it may have news, and at most once in an interval."""
+        with self._attended(task_id) as care:
+            claimed = None
+            if self.under_way(task_id) and not self._is_fresh(care):
+                claimed = await self._leased(task_id, care)
+            # Others leave a video that is watched here alone, so what is remembered of it need not be read again.
+            known = self.under_way(task_id) if care.leased_until > self._now() else None
+            known = known or await self._journal.find(task_id)
+            if known is None:  # a task of the key's that was submitted elsewhere
+                return await self.look(task_id)
+            if known.state == "Failed" or known.file_id or self._is_fresh(care):
+                return known
+            if claimed is None:
+                claimed = await self._leased(task_id, care)
+            if claimed and not (self._is_fresh(care) and care.look and care.look.done()):
+                return await self.look(task_id)
+            return care.video or known if claimed else known  # somebody has looked meanwhile, here or elsewhere
+
+    @contextmanager
+    def _attended(self, task_id: str) -> Iterator[_Care]:
+        """The care of a video while somebody waits for it: it is not forgotten."""
         care = self._care(task_id)
-        if self.under_way(task_id) and not self._is_fresh(care):
-            await self._leased(task_id, care)
-        # Others leave a video that is watched here alone, so what is remembered of it need not be read again.
-        known = self.under_way(task_id) if care.leased_until > self._now() else None
-        known = known or await self._journal.find(task_id)
-        settled = known and (known.state == "Failed" or known.file_id or self._is_fresh(care))
-        if known and (settled or not await self._leased(task_id, care)):
-            return known
-        return await self.look(task_id)
+        care.waiting += 1
+        try:
+            yield care
+        finally:
+            care.waiting -= 1
 
     def _is_fresh(self, care: _Care) -> bool:
         return self._now() - care.looked_at < self._interval
@@ -137,12 +159,12 @@ class Collector:
     async def wait(self, task_id: str, seconds: float, tell: Callable[[float, Video], Awaitable[None]]) -> Video:
         """Wait until the task ends, at most `seconds`; `tell` hears of the seconds waited so far and the record."""
         start = self._now()
-        care = self._care(task_id)
-        video = await self.glance(task_id)
-        while video.state not in ENDED and (waited := self._now() - start) < seconds:
-            await tell(waited, video)
-            video = await self._next(task_id, care, video, seconds - waited)
-        return video
+        with self._attended(task_id) as care:
+            video = await self.glance(task_id)
+            while video.state not in ENDED and (waited := self._now() - start) < seconds:
+                await tell(waited, video)
+                video = await self._next(task_id, care, video, seconds - waited)
+            return video
 
     async def _next(self, task_id: str, care: _Care, video: Video, seconds: float) -> Video:
         """The record after the next look, by whoever watches, or after at most `seconds`."""
@@ -238,6 +260,7 @@ class Collector:
         for task_id, care in [*self._cares.items()]:
             # One that is to be looked at later has failed meanwhile, which must not be forgotten.
             busy = care.next_look > now or any(task and not task.done() for task in (care.look, care.fetch, care.turn))
+            busy = busy or care.waiting > 0
             if task_id not in held and not busy and (care.video is None or care.video.state in ENDED):
                 del self._cares[task_id]
 
@@ -272,8 +295,9 @@ class Collector:
             if video.state == "Processing":
                 async with self._looking:
                     # Where many wait here, a caller may have looked meanwhile, or the API asked for a pause.
-                    video = await self.look(task_id) if self._is_due(care) else care.video or video
-                if video.state == "Processing" and self._clock() - video.created_at > STALE_SECONDS:
+                    looks = self._is_due(care)
+                    video = await self.look(task_id) if looks else care.video or video
+                if looks and video.state == "Processing" and self._clock() - video.created_at > STALE_SECONDS:
                     care.next_look = self._now() + STALE_LOOK_SECONDS
             if video.state == "Success" and not video.path:
                 await self.bring_home(task_id)
@@ -355,16 +379,25 @@ class Collector:
         """Whether this process watches the video, claiming it when nobody does."""
         if care.leased_until - self._now() < self._lease_seconds / 3:
             self._wanted.add(task_id)
-            async with self._leasing:
-                # Who comes while one claim is being written shares the next.
-                if task_id in self._wanted:
-                    wanted, self._wanted, now = self._wanted, set(), self._now()
-                    for video in await self._journal.lease(self._owner, seconds=self._lease_seconds, task_ids=wanted):
-                        held = self._care(str(video.task_id))
-                        held.leased_until = now + self._lease_seconds
-                        if held.video and held.video.updated_at < video.updated_at:
-                            held.video = video  # another process wrote it
+            if self._next_claim is None:
+                self._next_claim = asyncio.create_task(self._claim_wanted())
+                self._claims.add(self._next_claim)
+                self._next_claim.add_done_callback(self._claims.discard)
+                self._next_claim.add_done_callback(_retrieve)
+            # Shared: who goes away takes nothing from the others, and what goes wrong is told to all.
+            await asyncio.shield(self._next_claim)
         return care.leased_until > self._now()
+
+    async def _claim_wanted(self) -> None:
+        """Claim all videos that somebody wants; who comes while it is being written shares the next claim."""
+        async with self._claiming:
+            wanted, self._wanted, self._next_claim, now = self._wanted, set(), None, self._now()
+            lease, many = self._lease_seconds, len(wanted)
+            for video in await self._journal.lease(self._owner, seconds=lease, limit=many, task_ids=wanted):
+                held = self._care(str(video.task_id))
+                held.leased_until = now + lease
+                if held.video and held.video.updated_at < video.updated_at:
+                    held.video = video  # another process wrote it
 
     async def _sleep_or(self, event: asyncio.Event, seconds: float) -> None:
         changed = asyncio.ensure_future(event.wait())
@@ -447,7 +480,7 @@ def _is_named(home: Path, name: str) -> bool:
     return stem == wanted or (stem.startswith(f"{wanted}-") and stem[len(wanted) + 1 :].isdigit())
 
 
-def _retrieve(task: asyncio.Task[Video]) -> None:
+def _retrieve(task: asyncio.Task[Any]) -> None:
     """Mark a failure as seen: every caller may have gone."""
     if not task.cancelled():
         task.exception()

@@ -192,7 +192,7 @@ class Settings(BaseModel):
 
 def load_settings(**given: Any) -> Settings:
     """Settings from `given` and the environment; raises NotConfigured naming the variable at fault."""
-    environment = {name.upper(): value for name, value in os.environ.items()}
+    environment = {name.upper(): value for name, value in os.environ.items() if value}
     found = {name: environment[variable(name)] for name in Settings.model_fields if variable(name) in environment}
     try:
         return Settings(**found | given)
@@ -203,6 +203,8 @@ def load_settings(**given: Any) -> Settings:
 def _wrong(item: ErrorDetails) -> str:
     """One wrong setting: its variable, what is allowed and what was given. Our own messages say all that already."""
     name, words = variable(str(item["loc"][0])), item["msg"]
+    if item["type"] == "extra_forbidden":
+        return f"{item['loc'][0]}: there is no such setting"
     if item["type"] == "value_error":
         return f"{name}: {words.removeprefix('Value error, ')}"
     words = words.replace("Input should be", "must be").partition(", unable")[0]

@@ -21,6 +21,7 @@ from hailuo_mcp.api import HailuoApi, TaskStatus
 from hailuo_mcp.app import open_studio
 from hailuo_mcp.clocks import Steady
 from hailuo_mcp.collector import WATCHED_AT_ONCE
+from hailuo_mcp.errors import JournalUnavailable
 from hailuo_mcp.journal import Journal
 from hailuo_mcp.media import mp4
 from hailuo_mcp.records import Video
@@ -153,28 +154,54 @@ async def test_500_videos_under_way_are_asked_for_once_an_interval_however_many_
         assert max(map(len, asked.values())) <= (time.now - start) / INTERVAL + 1
 
 
+@pytest.mark.parametrize("cares_max", [1000, 10])
 async def test_who_asks_about_many_at_once_claims_them_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cares_max: int
 ) -> None:
     claims: list[int] = []
     lease = Journal.lease
 
     async def counted(self: Journal, *given: Any, **named: Any) -> list[Video]:
         claims.append(len(named["task_ids"]))
+        assert named["limit"] >= claims[-1]
         return await lease(self, *given, **named)
 
     monkeypatch.setattr(Journal, "lease", counted)
+    monkeypatch.setattr("hailuo_mcp.collector.CARES_MAX", cares_max)
     time = Time()
     async with under_way(tmp_path, time, 40) as simulator, play(tmp_path, simulator, time) as w:
         tasks = [bill.task_id for bill in simulator.ledger]
         await known(w)
         for round_ in (1, 2):
             claims.clear()
-            await asyncio.gather(*(w.do("check_status", task_id=task) for task in tasks))
-            assert sum(claims) == len(tasks)
+            await asyncio.gather(*(w.do("check_status", task_id=task) for task in tasks for _ in range(2)))
+            assert sum(claims) <= 2 * len(tasks)
             assert len(claims) <= len(tasks) / 4
             assert w.calls("query") == round_ * len(tasks)
             await time.advance(100)  # the claims have ended
+
+
+async def test_a_claim_that_cannot_be_written_is_told_to_all_who_wanted_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease, broken = Journal.lease, 1
+
+    async def breaks_once(self: Journal, *given: Any, **named: Any) -> list[Video]:
+        nonlocal broken
+        if broken:
+            broken -= 1
+            await asyncio.sleep(SETTLE_SECONDS)
+            raise JournalUnavailable("the disk is full")
+        return await lease(self, *given, **named)
+
+    monkeypatch.setattr(Journal, "lease", breaks_once)
+    time = Time()
+    async with under_way(tmp_path, time, 20) as simulator, play(tmp_path, simulator, time) as w:
+        await known(w)
+        answers = await asyncio.gather(*(w.call("check_status", task_id=bill.task_id) for bill in simulator.ledger))
+        failed = sum(answer.is_error for answer in answers)
+        assert failed >= 1
+        assert failed + w.calls("query") == len(answers), "nobody is told old news as if it were new"
 
 
 async def test_an_idle_watch_stays_flat(tmp_path: Path) -> None:

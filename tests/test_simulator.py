@@ -75,7 +75,8 @@ class Caller:
         return dict((await self.http.get(QUERY, params={"task_id": task_id})).json())
 
     async def link(self, task_id: str) -> str:
-        file_id = (await self.query(task_id))["file_id"]
+        while not (file_id := (await self.query(task_id))["file_id"]):
+            pass  # a busy machine takes longer to render it than a query waits
         answer = (await self.http.get(RETRIEVE, params={"file_id": file_id, "task_id": task_id})).json()
         return str(answer["file"]["download_url"])
 
