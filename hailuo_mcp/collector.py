@@ -51,7 +51,7 @@ class _Care:
     look: asyncio.Task[Video] | None = None
     fetch: asyncio.Task[Video] | None = None
     turn: asyncio.Task[None] | None = None
-    waiting: int = 0  # callers
+    waiting: int = 0  # callers who would miss what is remembered here
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -259,8 +259,8 @@ class Collector:
         now = self._now()
         for task_id, care in [*self._cares.items()]:
             # One that is to be looked at later has failed meanwhile, which must not be forgotten.
-            busy = care.next_look > now or any(task and not task.done() for task in (care.look, care.fetch, care.turn))
-            busy = busy or care.waiting > 0
+            running = any(task and not task.done() for task in (care.look, care.fetch, care.turn))
+            busy = care.waiting > 0 or care.next_look > now or running
             if task_id not in held and not busy and (care.video is None or care.video.state in ENDED):
                 del self._cares[task_id]
 

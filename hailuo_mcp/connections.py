@@ -11,7 +11,7 @@ import httpx
 from hailuo_mcp.errors import NotConfigured
 
 CONNECT_SECONDS = 10.0
-CLIENTS_MAX = 8
+_CLIENTS_MAX = 8
 # What httpx reads of an answer at a time, 64 KB by default: a large video comes down a third faster like this.
 httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 1 << 18
 
@@ -38,7 +38,7 @@ class Connections:
     @asynccontextmanager
     async def stream(self, method: str, url: httpx.URL | str, **request: Any) -> AsyncIterator[httpx.Response]:
         """A request and the head of its answer; raises httpx.HTTPError and httpx.InvalidURL."""
-        if min(self._under_way) and len(self._clients) < CLIENTS_MAX and not self._closed:
+        if min(self._under_way) and len(self._clients) < _CLIENTS_MAX and not self._closed:
             self._clients.append(self._client())
             self._under_way.append(0)
         at = self._under_way.index(min(self._under_way))
@@ -57,7 +57,7 @@ class Connections:
             return httpx.AsyncClient(
                 verify=self._context,
                 timeout=httpx.Timeout(self._read_seconds, connect=CONNECT_SECONDS),
-                limits=httpx.Limits(max_connections=200 // CLIENTS_MAX, max_keepalive_connections=1),
+                limits=httpx.Limits(max_connections=200 // _CLIENTS_MAX, max_keepalive_connections=1),
                 # A proxy from the environment is for the outside world, not for this machine.
                 mounts={"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None},
                 headers={"User-Agent": "hailuo-mcp"},

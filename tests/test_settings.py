@@ -51,6 +51,17 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, va
     assert "sk-a b" not in str(caught.value)
 
 
+def test_a_setting_that_there_is_not_is_named_without_its_value() -> None:
+    with pytest.raises(NotConfigured, match="DMXAPI_API_KEY: there is no such setting") as caught:
+        load_settings(**{"DMXAPI_API_KEY": KEY})
+    assert KEY not in str(caught.value)
+
+
+def test_variables_are_found_in_any_case(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("hailuo_output_dir", str(tmp_path))
+    assert load_settings().output_dir == tmp_path
+
+
 def test_folders_are_split_and_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HAILUO_ALLOWED_DIRS", os.pathsep.join(["~/Pictures", str(tmp_path)]))
     assert load_settings().allowed_dirs == (Path.home() / "Pictures", tmp_path)
